@@ -1,0 +1,32 @@
+// Which instruction set the kernels run on: the best one that this CPU has, or the one that LINNET_ISA names.
+//
+//   LINNET_ISA = scalar | avx2 | avx512 | avx512_vnni | neon | ...    an unknown or unsupported one is an error
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+
+namespace linnet::kernels {
+
+enum class Isa { kScalar, kAvx2, kAvx512, kAvx512Vnni, kNeon };
+
+std::string_view IsaName(Isa isa);
+// Those compiled in and supported by this CPU, worst first; always has kScalar.
+const std::vector<Isa>& SupportedIsas();
+// Chosen once per process, at the first call. The error names the variable, its value and what is supported.
+absl::StatusOr<Isa> ActiveIsa();
+// For tests that compare instruction sets: from now on ActiveIsa() is this one. REQUIRES: supported; no other thread computes.
+void SetIsaForTesting(Isa isa);
+
+// CPU features as the registry names them: "avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8", "neon", "dotprod", "i8mm".
+std::vector<std::string> DetectCpuFeatures();
+// "Intel(R) Xeon(R) Processor", or "" where the system does not say.
+std::string CpuModelName();
+
+// Part of numerics_id: changes whenever a kernel's results change.
+inline constexpr int kKernelRevision = 1;
+
+}  // namespace linnet::kernels

@@ -1,0 +1,28 @@
+// Chooses the next token from logits. Order of the filters: temperature, top-k, top-p, min-p, as llama.cpp's and vLLM's
+// documentation describe them; random numbers come from a counter-based generator keyed by (seed, position), so that the
+// same request replays to the same tokens whatever else runs.
+#pragma once
+
+#include <cstdint>
+#include <span>
+
+#include "absl/status/status.h"
+#include "worker/text/tokenizer.h"
+
+namespace linnet::worker {
+
+struct SamplingParams {
+  float temperature = 1.0f;  // 0: greedy
+  uint32_t top_k = 0;        // 0: all
+  float top_p = 1.0f;
+  float min_p = 0.0f;
+  uint64_t seed = 0;
+};
+
+// INVALID_ARGUMENT INVALID_FIELD, every bad field named ("sampling.top_p").
+absl::Status ValidateSampling(const SamplingParams& params);
+
+// logits: [vocab] f32, may be changed. `position`: that of the token to be chosen.
+TokenId SampleToken(std::span<float> logits, const SamplingParams& params, int64_t position);
+
+}  // namespace linnet::worker

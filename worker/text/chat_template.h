@@ -1,0 +1,38 @@
+// The model's own Jinja chat template, executed (minja). A template is foreign code: its output, depth and time are bounded.
+//
+// Text that a user sends never yields control tokens: before rendering, a noncharacter (U+FDD0...) is put into every
+// control token's text that a message contains; after rendering, only text without it is looked up as control tokens, and
+// the noncharacter is taken out again. So this works through whatever the template does with the text (trim, tojson, ...).
+#pragma once
+
+#include <memory>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "worker/text/tokenizer.h"
+
+namespace linnet::worker {
+
+struct ChatMessage {
+  std::string role;
+  std::string content;
+};
+
+// Thread-safe (const). The tokenizer must outlive it.
+class ChatTemplate {
+ public:
+  // `source`: tokenizer.chat_template. INVALID_ARGUMENT: does not parse.
+  static absl::StatusOr<std::unique_ptr<ChatTemplate>> Create(std::string source, const Tokenizer* tokenizer);
+  virtual ~ChatTemplate() = default;
+
+  // The prompt's tokens, with the opening of the assistant's turn at the end.
+  // INVALID_ARGUMENT CHAT_TEMPLATE_FAILED: the template raised an exception (its message is in the status), or exceeded
+  // its bounds (1 MiB + 4 × the conversation of output, 1 s, nesting).
+  virtual absl::StatusOr<std::vector<TokenId>> Encode(const std::vector<ChatMessage>& messages) const = 0;
+  // The same as text, for people and for comparison with other implementations.
+  virtual absl::StatusOr<std::string> Render(const std::vector<ChatMessage>& messages) const = 0;
+};
+
+}  // namespace linnet::worker
