@@ -66,7 +66,7 @@ enter_docker() {
 }
 
 packages_hash() {
-  { cat "$LINNET_CHECKOUT/tools/packages.txt" "$LINNET_CHECKOUT/tools/dev.d/root.sh"; uname -m; } | sha256sum | cut -c1-16
+  { package_names; package_names sid; declare -f install_packages make_root; uname -m; } | sha256sum | cut -c1-16
 }
 
 # in_root ROOT CMD...: runs CMD inside ROOT in a mount and PID namespace of its own, so that nothing stays mounted and
