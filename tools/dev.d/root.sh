@@ -75,7 +75,9 @@ in_root() {
   local root=$1
   shift
   mkdir -p "$LINNET_CACHE"
-  LINNET_ROOT=$root unshare --mount --pid --fork --kill-child --propagation private bash -c '
+  local propagation=private
+  [[ ${LINNET_INSIDE:-} == root && -z ${ENTERING:-} ]] && propagation=unchanged  # nested: private already, and "/" is no mount point
+  env -u ENTERING LINNET_ROOT="$root" unshare --mount --pid --fork --kill-child --propagation $propagation bash -c '
     set -e
     root=$LINNET_ROOT
     mount -t proc proc "$root/proc"
@@ -168,7 +170,7 @@ ensure_root() {  # ensure_root NAME SUITE HASH INSTALL: sets REPLY to the root's
 enter_root() {
   [[ $(id -u) == 0 ]] || die "this host is not Debian 13; a private root needs root: run it with sudo, or use --engine docker"
   ensure_root "$ROOT_SUITE" "$ROOT_SUITE" "$(packages_hash)" install_packages
-  LINNET_INSIDE=root in_root "$REPLY" "$LINNET_CHECKOUT/tools/dev" "$@"
+  ENTERING=1 LINNET_INSIDE=root in_root "$REPLY" "$LINNET_CHECKOUT/tools/dev" "$@"
   exit
 }
 
@@ -184,9 +186,12 @@ install_peers() {
     for d in /usr/lib/python3/dist-packages/gguf-*.dist-info; do echo gguf >"$d/top_level.txt"; done' >&2
 }
 
-peers_run() {
-  [[ -z ${LINNET_INSIDE:-} || $LINNET_INSIDE == host ]] || die "peers: run it outside the toolchain's root"
+ensure_peers() {  # from inside the toolchain's root too, once the peers' root is there
   ensure_root peers "$PEERS_SUITE" 1 install_peers
+}
+
+peers_run() {
+  ensure_peers
   if [[ $# == 0 ]]; then
     say "peers: ready in $REPLY; run a command there with: tools/dev peers llama-bench --help"
     return
