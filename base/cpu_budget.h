@@ -7,9 +7,9 @@
 namespace linnet::base {
 
 struct CpuBudget {
-  int affinity_cpus = 0;     // sched_getaffinity
-  double quota_cpus = 0;     // cgroup quota / period over all levels; 0: none
-  int performance_cores = 0; // 0: not a hybrid CPU
+  int affinity_cpus = 0;      // sched_getaffinity
+  double quota_cpus = 0;      // cgroup quota / period over all levels; 0: none
+  int performance_cores = 0;  // 0: not a hybrid CPU
   // max(1, min of those that apply; a quota is rounded down, but not below 1)
   int threads = 1;
 };

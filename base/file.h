@@ -7,18 +7,21 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <utility>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace linnet::base {
 
-// errno as a Status: ENOSPC -> RESOURCE_EXHAUSTED/OUT_OF_DISK, ENOENT -> NOT_FOUND, EACCES/EROFS -> PERMISSION_DENIED, ...
-// `what`: "open", "write to", ...
+// errno as a Status: ENOSPC -> RESOURCE_EXHAUSTED/OUT_OF_DISK, ENOENT -> NOT_FOUND, EACCES/EROFS -> PERMISSION_DENIED,
+// ... `what`: "open", "write to", ...
 absl::Status ErrnoStatus(int error, std::string_view what, const std::string& path);
 
 // RESOURCE_EXHAUSTED above max_bytes.
 absl::StatusOr<std::string> ReadFile(const std::string& path, uint64_t max_bytes = 64 << 20);
+// All of it, to an open file (at its position); `path` is for the message.
+absl::Status WriteAll(int fd, std::string_view content, const std::string& path);
 // Temporary file, fsync, rename, fsync of the folder: after it returns, the content survives a power cut.
 absl::Status WriteFileDurably(const std::string& path, std::string_view content);
 absl::Status MakeDirs(const std::string& path);

@@ -13,7 +13,8 @@ struct MemoryBudget {
 };
 MemoryBudget DetectMemoryBudget(const std::string& root = "/");
 
-// Of this process: resident now, and the most so far (VmHWM), and of the former what is anonymous and what is file pages.
+// Of this process: resident now, and the most so far (VmHWM), and of the former what is anonymous and what is file
+// pages.
 struct ProcessMemory {
   uint64_t resident_bytes = 0;
   uint64_t peak_resident_bytes = 0;

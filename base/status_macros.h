@@ -6,8 +6,8 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
-#define LINNET_RETURN_IF_ERROR(expr)                      \
-  do {                                                    \
+#define LINNET_RETURN_IF_ERROR(expr)                                                       \
+  do {                                                                                     \
     if (absl::Status linnet_status_ = (expr); !linnet_status_.ok()) return linnet_status_; \
   } while (false)
 
