@@ -1,8 +1,10 @@
-// The model's own Jinja chat template, executed (minja). A template is foreign code: its output, depth and time are bounded.
+// The model's own Jinja chat template, executed (minja). A template is foreign code: its output, depth and time are
+// bounded.
 //
 // Text that a user sends never yields control tokens: before rendering, a noncharacter (U+FDD0...) is put into every
-// control token's text that a message contains; after rendering, only text without it is looked up as control tokens, and
-// the noncharacter is taken out again. So this works through whatever the template does with the text (trim, tojson, ...).
+// control token's text that a message contains; after rendering, only text without it is looked up as control tokens,
+// and the noncharacter is taken out again. So this works through whatever the template does with the text (trim,
+// tojson, ...).
 #pragma once
 
 #include <memory>

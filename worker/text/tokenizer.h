@@ -22,13 +22,17 @@ class Tokenizer {
     bool parse_special = false;
     // BOS and EOS where the model asks for them.
     bool add_special = false;
+    // Where not empty: breaks up special tokens that it stands in, and is then taken out of the text. So callers mark
+    // text as ordinary within a larger one that is parsed for special tokens.
+    std::string_view breaker = {};
   };
 
   // INVALID_ARGUMENT: a tokenizer model or pre-tokenizer that is not supported, a malformed vocabulary.
   static absl::StatusOr<std::unique_ptr<Tokenizer>> FromGguf(const GgufFile& file);
   virtual ~Tokenizer() = default;
 
-  // Any bytes are accepted; bytes that are no UTF-8 are encoded as the model's byte tokens. Linear time in the text.
+  // Any bytes are accepted; each byte that belongs to no UTF-8 character is encoded as U+FFFD, as llama.cpp has it.
+  // Time grows as n log n at most, whatever the text. User-defined tokens are always recognised.
   virtual std::vector<TokenId> Encode(std::string_view text, const EncodeOptions& options) const = 0;
 
   // The bytes that a token stands for: not necessarily whole UTF-8 characters. Control tokens: "" unless `special`.
