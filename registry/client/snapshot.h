@@ -18,6 +18,8 @@ namespace linnet::registry {
 struct RegistrySnapshot {
   // All changes up to this revision are in.
   int64_t revision = 0;
+  // The database that the revision counts in (WatchResponse.store_id); empty: not known yet.
+  std::string store_id;
   // Read from the snapshot file; the registry has not answered since this process started.
   bool from_disk = false;
   std::map<std::string, v1::Model> models;
