@@ -1,5 +1,5 @@
-// One loaded variant that generates: requests in, tokens out. The engine thread owns scheduler, KV blocks and sequences;
-// callers only validate, enqueue and cancel.
+// One loaded variant that generates: requests in, tokens out. The engine thread owns scheduler, KV blocks and
+// sequences; callers only validate, enqueue and cancel.
 //
 //          Submit                 admitted                 last prefill chunk          stop, limit, cancel, deadline
 //   (new) ────────▶ QUEUED ─────────────────▶ PREFILLING ─────────────────▶ DECODING ─────────────────▶ FINISHED
@@ -16,6 +16,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "absl/time/time.h"
+#include "base/clock.h"
 #include "worker/engine/sampler.h"
 #include "worker/text/tokenizer.h"
 
@@ -45,6 +46,8 @@ struct EngineFinish {
 class EngineSink {
  public:
   virtual ~EngineSink() = default;
+  // Tokens as they are chosen, and the text that has become final with them; either may be empty. The token that ends a
+  // turn is not among them, nor counted.
   virtual void OnTokens(std::vector<TokenId> tokens, std::string text) = 0;
   virtual void OnFinish(const EngineFinish& finish) = 0;
 };
@@ -61,18 +64,20 @@ class Engine {
   struct Options {
     uint32_t max_running_requests = 16;
     uint32_t max_queued_requests = 64;
-    uint32_t context_tokens = 0;      // 0: min(4096, the model's)
-    uint64_t kv_cache_tokens = 0;     // 0: 4 × context
-    uint32_t step_token_budget = 512;
+    uint32_t context_tokens = 0;       // 0: min(4096, the model's)
+    uint64_t kv_cache_tokens = 0;      // 0: 4 × context
+    uint32_t step_token_budget = 512;  // at most the model's max_step_tokens
+    base::Clock* clock = nullptr;      // null: the real one
   };
-  // Model and whatever it refers to must outlive the engine.
+  // Model and whatever it refers to must outlive the engine. INVALID_ARGUMENT: options that do not go together.
+  // RESOURCE_EXHAUSTED OUT_OF_MEMORY: no room for the KV cache, with the numbers.
   static absl::StatusOr<std::unique_ptr<Engine>> Create(Model* model, const Options& options);
   // Fails what is queued or running with UNAVAILABLE/DRAINING, then joins the thread.
   virtual ~Engine() = default;
 
-  // INVALID_ARGUMENT PROMPT_TOO_LONG (numbers in message and metadata), INVALID_FIELD (token ids outside the vocabulary,
-  // sampling out of range), RESOURCE_EXHAUSTED QUEUE_FULL with RetryInfo, UNAVAILABLE DRAINING.
-  // After OK the sink hears OnFinish once; the id is for Cancel.
+  // INVALID_ARGUMENT PROMPT_TOO_LONG (numbers in message and metadata), INVALID_FIELD (token ids outside the
+  // vocabulary, sampling out of range), DEADLINE_EXCEEDED DEADLINE_PASSED, RESOURCE_EXHAUSTED QUEUE_FULL with
+  // RetryInfo, UNAVAILABLE DRAINING. After OK the sink hears OnFinish once; the id is for Cancel.
   virtual absl::StatusOr<uint64_t> Submit(EngineRequest request, std::shared_ptr<EngineSink> sink) = 0;
   // The request ends with CANCELLED at the next step, and its blocks are free. No effect on one that has finished.
   virtual void Cancel(uint64_t id) = 0;

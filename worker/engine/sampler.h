@@ -1,6 +1,6 @@
 // Chooses the next token from logits. Order of the filters: temperature, top-k, top-p, min-p, as llama.cpp's and vLLM's
-// documentation describe them; random numbers come from a counter-based generator keyed by (seed, position), so that the
-// same request replays to the same tokens whatever else runs.
+// documentation describe them; random numbers come from a counter-based generator keyed by (seed, position), so that
+// the same request replays to the same tokens whatever else runs.
 #pragma once
 
 #include <cstdint>

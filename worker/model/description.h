@@ -1,5 +1,5 @@
-// What a model is, as data: the one decoder (decoder.h) is driven by this and by nothing else. A family (families/) is a
-// function that fills it from a file's metadata, with the map from our tensor names to the file's.
+// What a model is, as data: the one decoder (decoder.h) is driven by this and by nothing else. A family (families/) is
+// a function that fills it from a file's metadata, with the map from our tensor names to the file's.
 #pragma once
 
 #include <cstdint>
@@ -23,11 +23,11 @@ struct RopeDescription {
   bool interleaved = false;
   double theta = 10000.0;
   RopeScaling scaling = RopeScaling::kNone;
-  double factor = 1.0;                    // kLinear, kLlama3
-  double low_freq_factor = 1.0;           // kLlama3
-  double high_freq_factor = 4.0;          // kLlama3
-  int64_t original_context_tokens = 0;    // kLlama3
-  std::vector<float> factors;             // kFactors: inv_freq is divided by these ([rotary_dim/2])
+  double factor = 1.0;                  // kLinear, kLlama3
+  double low_freq_factor = 1.0;         // kLlama3
+  double high_freq_factor = 4.0;        // kLlama3
+  int64_t original_context_tokens = 0;  // kLlama3
+  std::vector<float> factors;           // kFactors: inv_freq is divided by these ([rotary_dim/2])
 };
 
 struct AttentionDescription {
@@ -36,8 +36,8 @@ struct AttentionDescription {
   int head_dim = 0;
   bool qkv_bias = false;
   bool out_bias = false;
-  float scale = 0;      // 1/sqrt(head_dim)
-  int64_t window = 0;   // 0: the whole context
+  float scale = 0;     // 1/sqrt(head_dim)
+  int64_t window = 0;  // 0: the whole context
   float softcap = 0;
 };
 

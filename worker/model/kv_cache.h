@@ -1,6 +1,6 @@
 // The paged key/value cache (Kwon et al., arXiv 2309.06180): blocks of `kBlockTokens` tokens, each of which holds every
-// layer's keys and values with that layer's own geometry. Sequences hold block ids; blocks are reference-counted by none
-// yet (prefix sharing will). Allocation is exact and bounded; memory is reserved once and touched as used.
+// layer's keys and values with that layer's own geometry. Sequences hold block ids; blocks are reference-counted by
+// none yet (prefix sharing will). Allocation is exact and bounded; memory is reserved once and touched as used.
 //
 // Not thread-safe: the engine's thread owns it.
 #pragma once
@@ -26,14 +26,18 @@ struct KvSequence {
 
 class KvCache {
  public:
-  // kF16 or kF32.
+  // `type`: kF16 or kF32. RESOURCE_EXHAUSTED OUT_OF_MEMORY where the address space cannot be had.
   static absl::StatusOr<std::unique_ptr<KvCache>> Create(const ModelDescription& model, kernels::DType type,
                                                          int64_t blocks);
   ~KvCache();
+  KvCache(const KvCache&) = delete;
+  KvCache& operator=(const KvCache&) = delete;
 
   int64_t blocks() const { return blocks_; }
   int64_t free_blocks() const { return static_cast<int64_t>(free_.size()); }
   int64_t bytes() const { return blocks_ * block_bytes_; }
+  kernels::DType type() const { return type_; }
+  static int64_t BlocksFor(int64_t tokens) { return (tokens + kBlockTokens - 1) / kBlockTokens; }
   // Bytes of one token over all layers.
   static int64_t BytesPerToken(const ModelDescription& model, kernels::DType type);
 

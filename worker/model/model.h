@@ -1,8 +1,11 @@
 // A model in memory: description, weights, tokenizer, chat template, and the one decoder that runs it.
 //
 //   LINNET_ASSIGN_OR_RETURN(auto model, Model::Load(path, {.precision = kernels::Precision::kFast}, &pool));
-//   KvCache cache(model->description(), {...});
-//   model->Forward(batch, ...);
+//   LINNET_ASSIGN_OR_RETURN(auto cache, KvCache::Create(model->description(), model->kv_type(), blocks));
+//   KvSequence sequence;
+//   cache->Reserve(sequence, tokens.size());
+//   const BatchSpan span = {.tokens = tokens, .kv = &sequence};
+//   std::span<const float> logits = model->Forward({&span, 1}, *cache);
 #pragma once
 
 #include <cstdint>
@@ -15,6 +18,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/matrix.h"
 #include "kernels/thread_pool.h"
+#include "worker/model/batch.h"
 #include "worker/model/description.h"
 #include "worker/model/kv_cache.h"
 #include "worker/text/chat_template.h"
@@ -22,24 +26,18 @@
 
 namespace linnet::worker {
 
-// The tokens of one sequence that one step computes: positions first_position ... + tokens.size() - 1.
-struct BatchSpan {
-  std::span<const TokenId> tokens;
-  int64_t first_position = 0;
-  const KvSequence* kv = nullptr;  // blocks for all those positions are allocated
-  // Logits wanted: of the last token (decode, end of prefill), of every token (scoring), or of none (earlier chunks).
-  enum class Logits { kNone, kLast, kAll } logits = Logits::kLast;
-};
-
 class Model {
  public:
   struct Options {
     kernels::Precision precision = kernels::Precision::kFast;
+    // The most tokens that one Forward takes; scratch memory is sized for it.
+    int64_t max_step_tokens = 512;
     // Called from the loading thread with what is done so far, in bytes of weights.
     std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress;
   };
   // INVALID_ARGUMENT INVALID_MODEL_FILE: lists every missing, unexpected or misshapen tensor.
   // RESOURCE_EXHAUSTED OUT_OF_MEMORY: the plan with its numbers.
+  // `pool` must outlive the model.
   static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& path, const Options& options,
                                                      kernels::ThreadPool* pool);
   virtual ~Model() = default;
@@ -48,14 +46,22 @@ class Model {
   virtual const Tokenizer& tokenizer() const = 0;
   virtual const ChatTemplate* chat_template() const = 0;  // nullptr: the file has none
   virtual kernels::Precision precision() const = 0;
-  virtual uint64_t weight_bytes() const = 0;              // resident
+  virtual uint64_t weight_bytes() const = 0;  // resident
+  // Of those, what one decoded token reads: all but the embedding table where that is not the output matrix too.
+  virtual uint64_t weight_bytes_per_token() const = 0;
   // ISA path, kernel revision and KV type: "avx512_vnni-r1-kvf16"
   virtual std::string numerics_id() const = 0;
   virtual kernels::ThreadPool& pool() = 0;
+  virtual int64_t max_step_tokens() const = 0;
+  // What its KV cache holds: f16, or f32 in reference precision.
+  kernels::DType kv_type() const {
+    return precision() == kernels::Precision::kReference ? kernels::DType::kF32 : kernels::DType::kF16;
+  }
 
-  // Computes one batch, writes keys and values to the cache. logits: [rows wanted, vocab] f32 in span order, valid until
-  // the next call. Not thread-safe: one thread at a time.
-  virtual std::span<const float> Forward(std::span<const BatchSpan> batch, KvCache& cache) = 0;
+  // Computes one batch, writes keys and values to the cache. logits: [rows wanted, vocab] f32 in span order, valid
+  // until the next call; the caller may change them. Not thread-safe: one thread at a time. REQUIRES: at most
+  // max_step_tokens() tokens together, ids within the vocabulary, cache of kv_type().
+  virtual std::span<float> Forward(std::span<const BatchSpan> batch, KvCache& cache) = 0;
 };
 
 }  // namespace linnet::worker

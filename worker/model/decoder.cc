@@ -1,0 +1,234 @@
+#include "worker/model/decoder.h"
+
+#include <algorithm>
+#include <cstring>
+#include <new>
+
+#include "absl/log/check.h"
+#include "worker/model/rope.h"
+
+namespace linnet::worker {
+namespace {
+
+// Elements below which a row operation runs on the calling thread: waking the pool costs more.
+constexpr int64_t kInlineElements = 16 * 1024;
+
+struct Widths {
+  int64_t q = 0, kv = 0, ffn = 0;  // the widest layer's
+};
+
+Widths WidestLayer(const ModelDescription& model) {
+  Widths widths;
+  for (const LayerDescription& layer : model.layers) {
+    const int64_t head_dim = layer.attention.head_dim;
+    widths.q = std::max(widths.q, layer.attention.q_heads * head_dim);
+    widths.kv = std::max(widths.kv, layer.attention.kv_heads * head_dim);
+    widths.ffn = std::max<int64_t>(widths.ffn, layer.ffn.width);
+  }
+  return widths;
+}
+
+const float* DataOrNull(const std::vector<float>& v) { return v.empty() ? nullptr : v.data(); }
+
+}  // namespace
+
+int64_t Decoder::ScratchBytes(const ModelDescription& model, int64_t max_step_tokens) {
+  const Widths widths = WidestLayer(model);
+  const int64_t row = 2 * int64_t{model.model_dim} + 2 * widths.q + 2 * widths.kv + 2 * widths.ffn;
+  return int64_t{sizeof(float)} * (max_step_tokens * row + model.vocab_size);
+}
+
+Decoder::Buffer Decoder::Allocate(int64_t elements) {
+  const size_t bytes = (static_cast<size_t>(elements) * sizeof(float) + 63) / 64 * 64;
+  auto* memory = static_cast<float*>(std::aligned_alloc(64, bytes));
+  if (memory == nullptr) throw std::bad_alloc();
+  return Buffer(memory);
+}
+
+Decoder::Decoder(const ModelDescription& model, const Weights& weights, kernels::Precision precision,
+                 int64_t max_step_tokens, kernels::ThreadPool& pool)
+    : model_(model),
+      weights_(weights),
+      reference_(precision == kernels::Precision::kReference),
+      max_step_tokens_(max_step_tokens),
+      pool_(pool) {
+  for (const LayerDescription& layer : model.layers) rope_.push_back(MakeRopeTable(layer.rope));
+  const Widths widths = WidestLayer(model);
+  x_ = Allocate(max_step_tokens * model.model_dim);
+  h_ = Allocate(max_step_tokens * model.model_dim);
+  q_ = Allocate(max_step_tokens * widths.q);
+  k_ = Allocate(max_step_tokens * widths.kv);
+  v_ = Allocate(max_step_tokens * widths.kv);
+  attention_ = Allocate(max_step_tokens * widths.q);
+  gate_ = Allocate(max_step_tokens * widths.ffn);
+  up_ = Allocate(max_step_tokens * widths.ffn);
+  rows_.reserve(static_cast<size_t>(max_step_tokens));
+}
+
+template <class F>
+void Decoder::ForRows(int64_t rows, int64_t row_elements, F f) {
+  if (rows * row_elements <= kInlineElements || pool_.threads() == 1) {
+    f(int64_t{0}, rows);
+    return;
+  }
+  const int64_t grain = std::max<int64_t>(1, kInlineElements / row_elements);
+  pool_.ParallelFor(rows, grain, [&](int64_t begin, int64_t end, int) { f(begin, end); });
+}
+
+void Decoder::Norm(const NormDescription& norm, const std::vector<float>& weight, const float* x, float* y,
+                   int64_t rows) {
+  const int64_t d = model_.model_dim;
+  ForRows(rows, d, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      if (norm.kind == NormKind::kRms) {
+        kernels::RmsNorm(x + r * d, weight.data(), norm.eps, d, y + r * d, reference_);
+      } else {
+        kernels::LayerNorm(x + r * d, weight.data(), nullptr, norm.eps, d, y + r * d, reference_);
+      }
+    }
+  });
+}
+
+void Decoder::SetRows(std::span<const BatchSpan> batch) {
+  rows_.clear();
+  first_row_.clear();
+  for (size_t s = 0; s < batch.size(); ++s) {
+    first_row_.push_back(static_cast<int64_t>(rows_.size()));
+    for (size_t t = 0; t < batch[s].tokens.size(); ++t) {
+      rows_.push_back({.span = static_cast<int32_t>(s), .position = batch[s].first_position + static_cast<int64_t>(t)});
+    }
+  }
+  row_count_ = static_cast<int64_t>(rows_.size());
+  CHECK_LE(row_count_, max_step_tokens_) << "a step of more tokens than the decoder was made for";
+  kv_.resize(batch.size());
+  if (block_pointers_.size() < batch.size()) block_pointers_.resize(batch.size());
+}
+
+void Decoder::KeepLogitRows(std::span<const BatchSpan> batch, int64_t q_width) {
+  // Rows only move towards the front, so that copying in order never overwrites one that is still needed.
+  const int64_t d = model_.model_dim;
+  int64_t to = 0;
+  for (size_t s = 0; s < batch.size(); ++s) {
+    const int64_t kept = batch[s].logit_rows();
+    const int64_t from = first_row_[s] + static_cast<int64_t>(batch[s].tokens.size()) - kept;
+    if (kept > 0 && from != to) {
+      std::memmove(&x_[static_cast<size_t>(to * d)], &x_[static_cast<size_t>(from * d)],
+                   static_cast<size_t>(kept * d) * sizeof(float));
+      std::memmove(&q_[static_cast<size_t>(to * q_width)], &q_[static_cast<size_t>(from * q_width)],
+                   static_cast<size_t>(kept * q_width) * sizeof(float));
+    }
+    first_row_[s] = to;
+    to += kept;
+  }
+  row_count_ = to;
+}
+
+void Decoder::RunAttention(std::span<const BatchSpan> batch, const KvCache& cache, size_t layer_index, bool last) {
+  const LayerDescription& layer = model_.layers[layer_index];
+  const AttentionDescription& attention = layer.attention;
+  const LayerWeights& weights = weights_.layers[static_cast<size_t>(layer.weights_of_layer)];
+  const int64_t q_width = int64_t{attention.q_heads} * attention.head_dim;
+  const int64_t kv_width = int64_t{attention.kv_heads} * attention.head_dim;
+
+  Norm(layer.attention_norm, weights.attention_norm, x_.get(), h_.get(), row_count_);
+  activations_.Set(h_.get(), row_count_, model_.model_dim);
+  const kernels::Product qkv[] = {
+      {.weights = weights.q.get(), .y = q_.get(), .bias = DataOrNull(weights.q_bias)},
+      {.weights = weights.k.get(), .y = k_.get(), .bias = DataOrNull(weights.k_bias)},
+      {.weights = weights.v.get(), .y = v_.get(), .bias = DataOrNull(weights.v_bias)},
+  };
+  kernels::Multiply(qkv, activations_, pool_);
+
+  for (size_t s = 0; s < batch.size(); ++s) {
+    kv_[s] = cache.Layer(static_cast<int>(layer_index), *batch[s].kv, block_pointers_[s]);
+  }
+  ForRows(row_count_, q_width + 2 * kv_width, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const Row& row = rows_[static_cast<size_t>(r)];
+      float* k = &k_[static_cast<size_t>(r * kv_width)];
+      kernels::Rope(rope_[layer_index], row.position, attention.q_heads, attention.head_dim,
+                    &q_[static_cast<size_t>(r * q_width)]);
+      kernels::Rope(rope_[layer_index], row.position, attention.kv_heads, attention.head_dim, k);
+      kernels::StoreKv(kv_[static_cast<size_t>(row.span)], row.position, 1, k, kv_width,
+                       &v_[static_cast<size_t>(r * kv_width)], kv_width);
+    }
+  });
+
+  if (last) KeepLogitRows(batch, q_width);
+  attention_spans_.clear();
+  for (size_t s = 0; s < batch.size(); ++s) {
+    const int64_t tokens = static_cast<int64_t>(batch[s].tokens.size());
+    const int64_t computed = last ? batch[s].logit_rows() : tokens;
+    if (computed == 0) continue;
+    const size_t first = static_cast<size_t>(first_row_[s] * q_width);
+    attention_spans_.push_back({.kv = kv_[s],
+                                .q = &q_[first],
+                                .q_stride = q_width,
+                                .out = &attention_[first],
+                                .out_stride = q_width,
+                                .tokens = static_cast<int>(computed),
+                                .first_position = batch[s].first_position + tokens - computed});
+  }
+  if (attention_spans_.empty()) return;
+  kernels::Attention(attention_spans_,
+                     {.q_heads = attention.q_heads,
+                      .scale = attention.scale,
+                      .window = attention.window,
+                      .softcap = attention.softcap,
+                      .reference = reference_},
+                     pool_);
+  activations_.Set(attention_.get(), row_count_, q_width);
+  const kernels::Product out = {.weights = weights.attention_out.get(),
+                                .y = x_.get(),
+                                .bias = DataOrNull(weights.attention_out_bias),
+                                .residual = x_.get()};
+  kernels::Multiply({&out, 1}, activations_, pool_);
+}
+
+void Decoder::RunFfn(const LayerDescription& layer, const LayerWeights& weights) {
+  const int64_t width = layer.ffn.width;
+  Norm(layer.ffn_norm, weights.ffn_norm, x_.get(), h_.get(), row_count_);
+  activations_.Set(h_.get(), row_count_, model_.model_dim);
+  const kernels::Product gate_up[] = {{.weights = weights.ffn_gate.get(), .y = gate_.get()},
+                                      {.weights = weights.ffn_up.get(), .y = up_.get()}};
+  kernels::Multiply(gate_up, activations_, pool_);
+  ForRows(row_count_, 2 * width, [&](int64_t begin, int64_t end) {
+    kernels::SiluMul(&gate_[static_cast<size_t>(begin * width)], &up_[static_cast<size_t>(begin * width)],
+                     (end - begin) * width, reference_);
+  });
+  activations_.Set(gate_.get(), row_count_, width);
+  const kernels::Product down = {.weights = weights.ffn_down.get(), .y = x_.get(), .residual = x_.get()};
+  kernels::Multiply({&down, 1}, activations_, pool_);
+}
+
+std::span<float> Decoder::Forward(std::span<const BatchSpan> batch, KvCache& cache) {
+  SetRows(batch);
+  const int64_t d = model_.model_dim;
+  ForRows(row_count_, d, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const Row& row = rows_[static_cast<size_t>(r)];
+      const BatchSpan& span = batch[static_cast<size_t>(row.span)];
+      weights_.embedding->DequantizeRow(span.tokens[static_cast<size_t>(row.position - span.first_position)],
+                                        &x_[static_cast<size_t>(r * d)]);
+    }
+  });
+
+  for (size_t l = 0; l < model_.layers.size(); ++l) {
+    const LayerDescription& layer = model_.layers[l];
+    RunAttention(batch, cache, l, l + 1 == model_.layers.size());
+    if (row_count_ == 0) return {};  // only keys and values were wanted
+    RunFfn(layer, weights_.layers[static_cast<size_t>(layer.weights_of_layer)]);
+  }
+
+  if (row_count_ > logit_capacity_) {
+    logits_ = Allocate(row_count_ * model_.vocab_size);
+    logit_capacity_ = row_count_;
+  }
+  Norm(model_.final_norm, weights_.final_norm, x_.get(), h_.get(), row_count_);
+  activations_.Set(h_.get(), row_count_, d);
+  const kernels::Product output = {.weights = &weights_.output_matrix(), .y = logits_.get()};
+  kernels::Multiply({&output, 1}, activations_, pool_);
+  return {logits_.get(), static_cast<size_t>(row_count_ * model_.vocab_size)};
+}
+
+}  // namespace linnet::worker

@@ -1,0 +1,94 @@
+// The one decoder: runs any model that a ModelDescription describes.
+//
+//   embedding ─▶ layers × ( norm ─▶ Q, K, V ─▶ RoPE ─▶ attention over the cache ─▶ out, + residual
+//                           norm ─▶ gate, up ─▶ silu(gate)·up ─▶ down, + residual ) ─▶ norm ─▶ logits of the rows
+//                           wanted
+//
+// All tokens of a step are rows of the same products, whichever sequence they belong to; only attention looks at spans.
+// In the last layer, rows whose logits nobody wants stop after their keys and values are stored.
+#pragma once
+
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "kernels/attention.h"
+#include "kernels/matrix.h"
+#include "kernels/rows.h"
+#include "kernels/thread_pool.h"
+#include "worker/model/batch.h"
+#include "worker/model/description.h"
+#include "worker/model/kv_cache.h"
+#include "worker/model/weights.h"
+
+namespace linnet::worker {
+
+// Not thread-safe. Description, weights and pool must outlive it.
+class Decoder {
+ public:
+  Decoder(const ModelDescription& model, const Weights& weights, kernels::Precision precision, int64_t max_step_tokens,
+          kernels::ThreadPool& pool);
+
+  // As Model::Forward.
+  std::span<float> Forward(std::span<const BatchSpan> batch, KvCache& cache);
+
+  int64_t max_step_tokens() const { return max_step_tokens_; }
+  // Of scratch memory for activations, all of it; logits of more rows than one a sequence come on top.
+  static int64_t ScratchBytes(const ModelDescription& model, int64_t max_step_tokens);
+
+ private:
+  struct FreeDeleter {
+    void operator()(float* p) const { std::free(p); }
+  };
+  // Cache-line aligned f32; pages cost memory when touched.
+  using Buffer = std::unique_ptr<float[], FreeDeleter>;
+  static Buffer Allocate(int64_t elements);
+
+  // A row of the step: a token of a span.
+  struct Row {
+    int32_t span = 0;
+    int64_t position = 0;
+  };
+
+  void SetRows(std::span<const BatchSpan> batch);
+  // Drops the rows without logits. After it rows are those of the output, in span order.
+  void KeepLogitRows(std::span<const BatchSpan> batch, int64_t q_width);
+  void RunAttention(std::span<const BatchSpan> batch, const KvCache& cache, size_t layer, bool last);
+  void RunFfn(const LayerDescription& layer, const LayerWeights& weights);
+  void Norm(const NormDescription& norm, const std::vector<float>& weight, const float* x, float* y, int64_t rows);
+  // Calls f(begin, end) over [0, rows), on the calling thread where the work is not worth a parallel region.
+  template <class F>
+  void ForRows(int64_t rows, int64_t row_elements, F f);
+
+  const ModelDescription& model_;
+  const Weights& weights_;
+  const bool reference_;
+  const int64_t max_step_tokens_;
+  kernels::ThreadPool& pool_;
+  std::vector<kernels::RopeTable> rope_;  // a layer each
+
+  // Of the step that runs.
+  std::vector<Row> rows_;
+  std::vector<int64_t> first_row_;                       // of each span
+  std::vector<kernels::KvBlocks> kv_;                    // of each span, this layer's
+  std::vector<std::vector<std::byte*>> block_pointers_;  // of each span
+  std::vector<kernels::AttentionSpan> attention_spans_;
+  kernels::Activations activations_;
+  int64_t row_count_ = 0;
+
+  // [max_step_tokens, width]
+  Buffer x_;          // the residual stream, model_dim
+  Buffer h_;          // after a norm, model_dim
+  Buffer q_;          // q_heads · head_dim
+  Buffer k_;          // kv_heads · head_dim
+  Buffer v_;          // kv_heads · head_dim
+  Buffer attention_;  // q_heads · head_dim
+  Buffer gate_;       // ffn_width
+  Buffer up_;         // ffn_width
+  Buffer logits_;     // [logit_capacity_, vocab]
+  int64_t logit_capacity_ = 0;
+};
+
+}  // namespace linnet::worker

@@ -1,0 +1,17 @@
+// Rotary frequencies of a layer from its description.
+#pragma once
+
+#include "kernels/rows.h"
+#include "worker/model/description.h"
+
+namespace linnet::worker {
+
+// Computed in f32 step by step as Transformers does it, so that angles at far positions agree with it.
+kernels::RopeTable MakeRopeTable(const RopeDescription& rope);
+
+// Llama 3's divisors of the frequencies (kLlama3) as the tensor rope_freqs.weight holds them: [rotary_dim/2].
+// Frequencies with a wavelength above original/low_freq_factor are divided by `factor`, those below
+// original/high_freq_factor are kept, and those between are interpolated.
+std::vector<float> Llama3RopeFactors(const RopeDescription& rope);
+
+}  // namespace linnet::worker

@@ -1,0 +1,62 @@
+// A model's weights in the form that the decoder uses, and how they get there from a GGUF file.
+#pragma once
+
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <vector>
+
+#include "absl/status/statusor.h"
+#include "kernels/matrix.h"
+#include "kernels/thread_pool.h"
+#include "worker/gguf/gguf_file.h"
+#include "worker/model/description.h"
+#include "worker/model/family.h"
+
+namespace linnet::worker {
+
+// One stored block. Biases are empty where the description has none.
+struct LayerWeights {
+  std::vector<float> attention_norm, ffn_norm;        // [model_dim]
+  std::unique_ptr<kernels::Matrix> q, k, v;           // [heads · head_dim, model_dim]
+  std::vector<float> q_bias, k_bias, v_bias;          // [heads · head_dim]
+  std::unique_ptr<kernels::Matrix> attention_out;     // [model_dim, q_heads · head_dim]
+  std::vector<float> attention_out_bias;              // [model_dim]
+  std::unique_ptr<kernels::Matrix> ffn_gate, ffn_up;  // [ffn_width, model_dim]
+  std::unique_ptr<kernels::Matrix> ffn_down;          // [model_dim, ffn_width]
+};
+
+struct Weights {
+  std::unique_ptr<kernels::Matrix> embedding;  // [vocab, model_dim]
+  std::unique_ptr<kernels::Matrix> output;     // [vocab, model_dim]; null where it is the embedding
+  std::vector<float> final_norm;               // [model_dim]
+  std::vector<LayerWeights> layers;            // indexed by LayerDescription::weights_of_layer
+
+  const kernels::Matrix& output_matrix() const { return output != nullptr ? *output : *embedding; }
+  uint64_t bytes = 0;  // resident
+};
+
+// A tensor of the file in its role. Vectors have rows = 1.
+struct TensorBinding {
+  const GgufTensor* tensor = nullptr;
+  TensorRole role = TensorRole::kTokenEmbedding;
+  int layer = 0;
+  int64_t rows = 0, cols = 0;
+
+  bool is_vector() const;
+};
+
+// Every tensor that the description asks for, in the order of loading. INVALID_ARGUMENT INVALID_MODEL_FILE lists all
+// that are missing, misshapen, of a type that does not serve, or unknown to the family.
+absl::StatusOr<std::vector<TensorBinding>> BindTensors(const GgufFile& file, const ModelDescription& model,
+                                                       const Family& family);
+
+// Loads what was bound, and lets go of the file's pages as it goes, so that no second copy stays resident.
+// `progress` may be null.
+absl::StatusOr<Weights> LoadWeights(const GgufFile& file, const ModelDescription& model,
+                                    std::span<const TensorBinding> bindings, kernels::Precision precision,
+                                    kernels::ThreadPool& pool,
+                                    const std::function<void(uint64_t done_bytes, uint64_t total_bytes)>& progress);
+
+}  // namespace linnet::worker
