@@ -92,7 +92,7 @@ class BpeTokenizer : public Tokenizer {
     if (options.add_special && add_bos_ && bos() >= 0) out.push_back(bos());
     WordMerger merger(*vocabulary_);
     std::string kept;
-    for (const Fragment& fragment : Partition(text, options.parse_special)) {
+    for (const Fragment& fragment : Partition(text, options)) {
       if (fragment.token >= 0) {
         out.push_back(fragment.token);
       } else if (options.breaker.empty()) {
@@ -127,7 +127,7 @@ class BpeTokenizer : public Tokenizer {
   };
 
   // Cuts special tokens out of the text, the longest first wherever they stand, as llama.cpp does.
-  std::vector<Fragment> Partition(std::string_view text, bool parse_special) const {
+  std::vector<Fragment> Partition(std::string_view text, const EncodeOptions& options) const {
     std::vector<Fragment> fragments;
     if (text.empty()) return fragments;
     fragments.push_back({text});
@@ -136,8 +136,12 @@ class BpeTokenizer : public Tokenizer {
     for (size_t i = 0; i + 1 < text.size(); ++i) pairs[PairAt(text, i)] = true;
     std::vector<Fragment> next;
     for (TokenId id : vocabulary_->special_tokens()) {
-      if (!parse_special && IsControl(id)) continue;
       const std::string& special = vocabulary_->text(id);
+      if (IsControl(id)) {
+        if (!options.parse_special) continue;
+        // A single character cannot be broken up: where that matters, it is never a control token.
+        if (!options.breaker.empty() && Utf8CharBytes(special, 0) == special.size()) continue;
+      }
       if (special.size() > 1 && !pairs[PairAt(special, 0)]) continue;
       if (text.find(special) == std::string_view::npos) continue;
       next.clear();

@@ -1,10 +1,12 @@
-// The model's own Jinja chat template, executed (minja). A template is foreign code: its output, depth and time are
-// bounded.
+// The model's own Jinja chat template, executed (minja). A template is foreign code, so it runs in a child process with
+// bounded time, memory, output and system calls (template_process.h says how, and why not in this one).
 //
 // Text that a user sends never yields control tokens: before rendering, a noncharacter (U+FDD0...) is put into every
-// control token's text that a message contains; after rendering, only text without it is looked up as control tokens,
-// and the noncharacter is taken out again. So this works through whatever the template does with the text (trim,
-// tojson, ...).
+// control token's text that a message contains, and where a message's beginning or end could complete one with its
+// neighbours; after rendering, only text without it is looked up as control tokens, and the noncharacter is taken out
+// again. So this works through whatever the template does with the text (trim, tojson, ...).
+//
+// Create it before weights and KV cache are allocated: the child is forked, and shares what is there at that moment.
 #pragma once
 
 #include <memory>
@@ -22,16 +24,17 @@ struct ChatMessage {
   std::string content;
 };
 
-// Thread-safe (const). The tokenizer must outlive it.
+// Thread-safe (const): callers take turns at one child process. The tokenizer must outlive it.
 class ChatTemplate {
  public:
-  // `source`: tokenizer.chat_template. INVALID_ARGUMENT: does not parse.
+  // `source`: tokenizer.chat_template. INVALID_ARGUMENT CHAT_TEMPLATE_FAILED: does not parse, or more than 64 KiB.
   static absl::StatusOr<std::unique_ptr<ChatTemplate>> Create(std::string source, const Tokenizer* tokenizer);
   virtual ~ChatTemplate() = default;
 
-  // The prompt's tokens, with the opening of the assistant's turn at the end.
-  // INVALID_ARGUMENT CHAT_TEMPLATE_FAILED: the template raised an exception (its message is in the status), or exceeded
-  // its bounds (1 MiB + 4 × the conversation of output, 1 s, nesting).
+  // The prompt's tokens, with the opening of the assistant's turn at the end. BOS is there where the template puts it.
+  // INVALID_ARGUMENT CHAT_TEMPLATE_FAILED: the template raised an exception (its message is in the status), crashed, or
+  // exceeded its bounds (1 MiB + 4 × the conversation of output, 1 s of CPU time, 512 MiB).
+  // INVALID_ARGUMENT INVALID_FIELD: a role that could spell a control token.
   virtual absl::StatusOr<std::vector<TokenId>> Encode(const std::vector<ChatMessage>& messages) const = 0;
   // The same as text, for people and for comparison with other implementations.
   virtual absl::StatusOr<std::string> Render(const std::vector<ChatMessage>& messages) const = 0;
