@@ -18,10 +18,12 @@ std::string_view IsaName(Isa isa);
 const std::vector<Isa>& SupportedIsas();
 // Chosen once per process, at the first call. The error names the variable, its value and what is supported.
 absl::StatusOr<Isa> ActiveIsa();
-// For tests that compare instruction sets: from now on ActiveIsa() is this one. REQUIRES: supported; no other thread computes.
+// For tests that compare instruction sets: from now on ActiveIsa() is this one. REQUIRES: supported; no other thread
+// computes.
 void SetIsaForTesting(Isa isa);
 
-// CPU features as the registry names them: "avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8", "neon", "dotprod", "i8mm".
+// CPU features as the registry names them: "avx2", "avx_vnni", "avx512f", "avx512_vnni", "amx_int8", "neon", "dotprod",
+// "i8mm".
 std::vector<std::string> DetectCpuFeatures();
 // "Intel(R) Xeon(R) Processor", or "" where the system does not say.
 std::string CpuModelName();

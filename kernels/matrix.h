@@ -1,11 +1,11 @@
 // Matrix products y = x · Wᵀ with weights in any stored format.
 //
-// A Matrix owns its weights in the layout that its kernel wants: group-quantized formats are packed for the SIMD kernels
-// of the active ISA (same size as stored), f16/f32/bf16 go to oneDNN, reordered once. In reference precision every format
-// is dequantized to f32 and multiplied by oneDNN in f32 (by plain loops under LINNET_ISA=scalar).
+// A Matrix owns its weights in the layout that its kernel wants: group-quantized formats are packed for the SIMD
+// kernels of the active ISA (same size as stored), f16/f32/bf16 go to oneDNN, reordered once. In reference precision
+// every format is dequantized to f32 and multiplied by oneDNN in f32 (by plain loops under LINNET_ISA=scalar).
 //
-// For group-quantized formats in fast precision a row of y depends only on its row of x: not on `rows`, nor on the number
-// of threads (integer dot products per group, groups added in a fixed order).
+// For group-quantized formats in fast precision a row of y depends only on its row of x: not on `rows`, nor on the
+// number of threads (integer dot products per group, groups added in a fixed order).
 #pragma once
 
 #include <cstddef>
@@ -52,8 +52,8 @@ class Matrix {
  public:
   struct Source {
     DType type = DType::kF32;
-    int64_t rows = 0;  // N: outputs
-    int64_t cols = 0;  // K: inputs, a multiple of the type's block
+    int64_t rows = 0;                 // N: outputs
+    int64_t cols = 0;                 // K: inputs, a multiple of the type's block
     const std::byte* data = nullptr;  // [rows, cols] row by row as GGUF stores it; not needed after Create
   };
   // INVALID_ARGUMENT: a shape that the format does not allow.
@@ -74,12 +74,14 @@ class Matrix {
 
  private:
   friend void Multiply(std::span<const struct Product> products, Activations& x, ThreadPool& pool);
-  friend class MatrixAccess;
-  // y[:, begin:end) for all rows of x, on one thread; x's forms are ready.
-  virtual void MultiplySlice(Activations& x, int64_t begin, int64_t end, float* y, int64_t y_stride, int thread) const = 0;
+  // Makes the forms of x that MultiplySlice reads.
   virtual void PrepareForms(Activations& x, ThreadPool& pool) const = 0;
-  // Slices begin at multiples of this.
-  virtual int64_t SliceRows() const = 0;
+  // Outputs [begin, end) of `product` for all rows of x, bias and residual included, on one thread. `stride`:
+  // product's, or its default.
+  virtual void MultiplySlice(const struct Product& product, int64_t stride, Activations& x, int64_t begin,
+                             int64_t end) const = 0;
+  // How many outputs a slice should have, so that `threads` have enough of them to share.
+  virtual int64_t SliceRows(int64_t x_rows, int threads) const = 0;
 
   const DType type_;
   const int64_t rows_, cols_;
@@ -88,9 +90,9 @@ class Matrix {
 // One product of a group that shares its input.
 struct Product {
   const Matrix* weights = nullptr;
-  float* y = nullptr;             // [x.rows, weights->rows] f32
-  int64_t y_stride = 0;           // elements from row to row; 0: weights->rows
-  const float* bias = nullptr;    // [weights->rows], added; may be null
+  float* y = nullptr;               // [x.rows, weights->rows] f32
+  int64_t y_stride = 0;             // elements from row to row; 0: weights->rows
+  const float* bias = nullptr;      // [weights->rows], added; may be null
   const float* residual = nullptr;  // [x.rows, weights->rows], added, same stride as y; may be null and may be y itself
 };
 // All products of the group in one parallel region.

@@ -1,5 +1,6 @@
-// Operations on rows of f32: norms, rotary positions, gates, softmax. Each runs on the calling thread; callers split rows
-// over threads. Vectorized ones agree with the scalar reference to the tolerance stated; `reference` asks for the latter.
+// Operations on rows of f32: norms, rotary positions, gates, softmax. Each runs on the calling thread; callers split
+// rows over threads. Vectorized ones agree with the scalar reference to the tolerance stated; `reference` asks for the
+// latter.
 #pragma once
 
 #include <cstdint>
@@ -8,10 +9,12 @@
 
 namespace linnet::kernels {
 
-// y = x / sqrt(mean(x²) + eps) · weight (Zhang and Sennrich, arXiv 1910.07467). x, y: [n]; y may be x. weight: [n] or null.
+// y = x / sqrt(mean(x²) + eps) · weight (Zhang and Sennrich, arXiv 1910.07467). x, y: [n]; y may be x. weight: [n] or
+// null.
 void RmsNorm(const float* x, const float* weight, float eps, int64_t n, float* y, bool reference = false);
 // y = (x - mean) / sqrt(var + eps) · weight + bias. weight, bias: [n] or null.
-void LayerNorm(const float* x, const float* weight, const float* bias, float eps, int64_t n, float* y, bool reference = false);
+void LayerNorm(const float* x, const float* weight, const float* bias, float eps, int64_t n, float* y,
+               bool reference = false);
 
 // x += y. [n]
 void AddInPlace(float* x, const float* y, int64_t n);
@@ -20,14 +23,18 @@ void SiluMul(float* gate, const float* up, int64_t n, bool reference = false);
 
 // Rotary position embedding (Su et al., arXiv 2104.09864) as tables of cos and sin.
 struct RopeTable {
-  int rotary_dim = 0;             // even, <= head_dim; the rest of a head passes through
-  bool interleaved = false;       // pairs (2i, 2i+1) instead of (i, i + rotary_dim/2)
-  std::vector<float> inv_freq;    // [rotary_dim/2], scaling applied
-  float magnitude = 1;            // multiplies cos and sin (YaRN, longrope)
+  int rotary_dim = 0;           // even, <= head_dim; the rest of a head passes through
+  bool interleaved = false;     // pairs (2i, 2i+1) instead of (i, i + rotary_dim/2)
+  std::vector<float> inv_freq;  // [rotary_dim/2], scaling applied
+  float magnitude = 1;          // multiplies cos and sin (YaRN, longrope)
 };
 // Rotates `heads` heads of one token in place. x: [heads, head_dim]. Angles are position · inv_freq in f32, as the
 // reference implementation computes them.
 void Rope(const RopeTable& table, int64_t position, int heads, int head_dim, float* x);
+// The same in two steps, for callers that rotate at one position many times (every layer, queries and keys):
+// cos, sin: [rotary_dim/2].
+void RopeAngles(const RopeTable& table, int64_t position, float* cos, float* sin);
+void RopeRotate(const RopeTable& table, const float* cos, const float* sin, int heads, int head_dim, float* x);
 
 // x = exp(x - max) / sum. [n]
 void Softmax(float* x, int64_t n);

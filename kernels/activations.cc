@@ -1,0 +1,98 @@
+#include "kernels/activations.h"
+
+#include <algorithm>
+#include <cmath>
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/activations.cc"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "kernels/simd_targets.h"
+
+// Below this a group counts as zero: 127 / max|x| would overflow.
+#ifndef LINNET_KERNELS_ACTIVATIONS_ONCE_
+#define LINNET_KERNELS_ACTIVATIONS_ONCE_
+namespace linnet::kernels {
+inline constexpr float kSmallestActivation = 1e-35f;
+inline constexpr float kLargestQ = 127.0f;
+}  // namespace linnet::kernels
+#endif
+
+#if LINNET_SIMD_TARGET
+HWY_BEFORE_NAMESPACE();
+namespace linnet::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+void QuantizeRow(const float* x, int64_t groups, ActivationGroup* out) {
+  // At most 16 lanes, so that a half group is a whole number of vectors.
+  const hn::CappedTag<float, 16> df;
+  const hn::RebindToSigned<decltype(df)> di;
+  const hn::Rebind<int8_t, decltype(df)> d8;
+  constexpr size_t kLanes = hn::MaxLanes(df);
+  constexpr size_t kHalf = kGroup / 2;
+  for (int64_t g = 0; g < groups; ++g, x += kGroup, ++out) {
+    auto largest = hn::Zero(df);
+    for (size_t i = 0; i < kGroup; i += kLanes) largest = hn::Max(largest, hn::Abs(hn::LoadU(df, x + i)));
+    const float amax = hn::ReduceMax(df, largest);
+    const float inverse = amax < kSmallestActivation ? 0.0f : kLargestQ / amax;
+    const auto factor = hn::Set(df, inverse);
+    int32_t sums[2];
+    for (size_t half = 0; half < 2; ++half) {
+      auto sum = hn::Zero(di);
+      for (size_t i = half * kHalf; i < (half + 1) * kHalf; i += kLanes) {
+        const auto q = hn::NearestInt(hn::Mul(hn::LoadU(df, x + i), factor));
+        sum = hn::Add(sum, q);
+        hn::StoreU(hn::DemoteTo(d8, q), d8, out->q + i);
+      }
+      sums[half] = hn::ReduceSum(di, sum);
+      out->negative_sum[half] = -sums[half];
+    }
+    out->scale = amax < kSmallestActivation ? 0.0f : amax / kLargestQ;  // stays infinite where x is
+    out->scaled_sum = out->scale * static_cast<float>(sums[0] + sums[1]);
+  }
+}
+
+constexpr QuantizeRowFn kQuantizeRow = QuantizeRow;
+
+}  // namespace linnet::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif  // LINNET_SIMD_TARGET
+
+#if HWY_ONCE
+namespace linnet::kernels {
+namespace {
+
+void QuantizeRowScalar(const float* x, int64_t groups, ActivationGroup* out) {
+  for (int64_t g = 0; g < groups; ++g, x += kGroup, ++out) {
+    float amax = 0;
+    for (int i = 0; i < kGroup; ++i) amax = std::max(amax, std::fabs(x[i]));
+    const float inverse = amax < kSmallestActivation ? 0.0f : kLargestQ / amax;
+    int32_t sums[2] = {};
+    for (int i = 0; i < kGroup; ++i) {
+      const float scaled = x[i] * inverse;
+      const int32_t q = std::isnan(scaled) ? 0 : static_cast<int32_t>(std::nearbyint(scaled));
+      out->q[i] = static_cast<int8_t>(q);
+      sums[i / 16] += q;
+    }
+    for (int half = 0; half < 2; ++half) out->negative_sum[half] = -sums[half];
+    out->scale = amax < kSmallestActivation ? 0.0f : amax / kLargestQ;  // stays infinite where x is
+    out->scaled_sum = out->scale * static_cast<float>(sums[0] + sums[1]);
+  }
+}
+
+}  // namespace
+
+QuantizeRowFn QuantizeRowFor(Isa isa) { LINNET_SELECT_BY_ISA(isa, kQuantizeRow, QuantizeRowScalar); }
+
+Activations::Activations() : forms_(std::make_unique<Forms>()) {}
+Activations::~Activations() = default;
+
+void Activations::Set(const float* x, int64_t rows, int64_t cols) {
+  x_ = x;
+  rows_ = rows;
+  cols_ = cols;
+  forms_->quantized = false;
+}
+
+}  // namespace linnet::kernels
+#endif  // HWY_ONCE

@@ -1,0 +1,281 @@
+#include "kernels/matrix.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+
+#include "kernels/activations.h"
+#include "kernels/kernel_test_util.h"
+#include "kernels/quant_matmul.h"
+
+namespace linnet::kernels {
+namespace {
+
+using testing::RandomFloats;
+using testing::RandomWeights;
+using testing::ScopedIsa;
+
+std::unique_ptr<Matrix> Create(DType type, int64_t n, int64_t k, const std::vector<uint8_t>& bytes, Precision precision,
+                               ThreadPool& pool) {
+  auto matrix = Matrix::Create(
+      {.type = type, .rows = n, .cols = k, .data = reinterpret_cast<const std::byte*>(bytes.data())}, precision, pool);
+  EXPECT_TRUE(matrix.ok()) << matrix.status();
+  return *std::move(matrix);
+}
+
+std::vector<float> Product1(const Matrix& w, const std::vector<float>& x, int64_t m, ThreadPool& pool,
+                            const float* bias = nullptr, const float* residual = nullptr) {
+  std::vector<float> y(static_cast<size_t>(m * w.rows()), NAN);
+  Activations activations;
+  activations.Set(x.data(), m, w.cols());
+  const Product product{.weights = &w, .y = y.data(), .bias = bias, .residual = residual};
+  Multiply({&product, 1}, activations, pool);
+  return y;
+}
+
+// In double, from dequantized weights.
+std::vector<double> Exact(DType type, const std::vector<uint8_t>& bytes, int64_t n, int64_t k,
+                          const std::vector<float>& x, int64_t m) {
+  std::vector<float> w(static_cast<size_t>(n * k));
+  Dequantize(type, bytes.data(), n * k, w.data());
+  std::vector<double> y(static_cast<size_t>(m * n));
+  for (int64_t r = 0; r < m; ++r) {
+    for (int64_t c = 0; c < n; ++c) {
+      double sum = 0;
+      for (int64_t i = 0; i < k; ++i) sum += double{x[r * k + i]} * w[c * k + i];
+      y[r * n + c] = sum;
+    }
+  }
+  return y;
+}
+
+// Root mean square of the difference over that of the expected values.
+double RelativeError(const std::vector<float>& y, const std::vector<double>& expected) {
+  double difference = 0, size = 0;
+  for (size_t i = 0; i < y.size(); ++i) {
+    difference += (y[i] - expected[i]) * (y[i] - expected[i]);
+    size += expected[i] * expected[i];
+  }
+  return std::sqrt(difference / size);
+}
+
+bool SameBits(const std::vector<float>& a, const std::vector<float>& b) {
+  return a.size() == b.size() && std::memcmp(a.data(), b.data(), a.size() * sizeof(float)) == 0;
+}
+
+struct Shape {
+  int64_t m, n, k;
+};
+
+class QuantMatrix : public ::testing::TestWithParam<DType> {
+ protected:
+  // Small ones, odd ones, and every size of a block of rows.
+  std::vector<Shape> Shapes() const {
+    const int64_t k = Info(GetParam()).block_elements;
+    return {{1, 1, k},     {3, 5, k},      {1, 16, 2 * k},  {2, 17, 3 * k}, {7, 33, k},
+            {16, 48, 512}, {31, 100, 256}, {70, 15, 2 * k}, {8, 64, 768}};
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Formats, QuantMatrix, ::testing::ValuesIn(testing::kQuantTypes),
+                         [](const auto& info) { return std::string(Info(info.param).name); });
+
+TEST_P(QuantMatrix, RowsComeBackBitForBit) {
+  std::mt19937 random(1);
+  ThreadPool pool(2);
+  const int64_t n = 37, k = 512;
+  const auto bytes = RandomWeights(GetParam(), n, k, random);
+  std::vector<float> expected(n * k), row(k);
+  Dequantize(GetParam(), bytes.data(), n * k, expected.data());
+  const auto w = Create(GetParam(), n, k, bytes, Precision::kFast, pool);
+  for (int64_t r = 0; r < n; ++r) {
+    w->DequantizeRow(r, row.data());
+    ASSERT_EQ(0, std::memcmp(row.data(), &expected[r * k], k * sizeof(float))) << "row " << r;
+  }
+}
+
+TEST_P(QuantMatrix, EveryIsaGivesTheScalarBits) {
+  std::mt19937 random(2);
+  ThreadPool pool(2);
+  for (const Shape& s : Shapes()) {
+    const auto bytes = RandomWeights(GetParam(), s.n, s.k, random);
+    const auto x = RandomFloats(s.m * s.k, random), bias = RandomFloats(s.n, random),
+               residual = RandomFloats(s.m * s.n, random);
+    std::vector<float> expected;
+    for (const Isa isa : SupportedIsas()) {
+      const ScopedIsa scoped(isa);
+      const auto w = Create(GetParam(), s.n, s.k, bytes, Precision::kFast, pool);
+      const auto y = Product1(*w, x, s.m, pool, bias.data(), residual.data());
+      if (isa == Isa::kScalar) expected = y;
+      EXPECT_TRUE(SameBits(y, expected)) << IsaName(isa) << " " << s.m << "x" << s.n << "x" << s.k;
+    }
+  }
+}
+
+TEST_P(QuantMatrix, LargestValuesDoNotOverflow) {
+  ThreadPool pool(1);
+  const int64_t n = 16, k = 256;
+  // All bits set, all clear, and alternating, against activations of one sign: the largest sums that there are.
+  for (const uint8_t fill : {0xFF, 0x00, 0x80, 0x7F}) {
+    std::mt19937 random(3);
+    auto bytes = RandomWeights(GetParam(), n, k, random);
+    const auto scales = bytes;
+    std::fill(bytes.begin(), bytes.end(), fill);
+    const DTypeInfo& info = Info(GetParam());
+    for (size_t at = 0; at < bytes.size(); at += info.block_bytes) {
+      const size_t d = GetParam() == DType::kQ6_K ? 208 : 0, size = Traits(GetParam()).has_min ? 4 : 2;
+      std::copy_n(scales.begin() + at + d, size, bytes.begin() + at + d);
+    }
+    for (const float sign : {1.0f, -1.0f}) {
+      const std::vector<float> x(k, sign);
+      const auto expected = Exact(GetParam(), bytes, n, k, x, 1);
+      for (const Isa isa : SupportedIsas()) {
+        const ScopedIsa scoped(isa);
+        const auto y = Product1(*Create(GetParam(), n, k, bytes, Precision::kFast, pool), x, 1, pool);
+        for (int i = 0; i < n; ++i) EXPECT_NEAR(y[i], expected[i], 2e-5 * std::abs(expected[i]) + 1e-3) << IsaName(isa);
+      }
+    }
+  }
+}
+
+TEST_P(QuantMatrix, IsCloseToTheExactProduct) {
+  std::mt19937 random(4);
+  ThreadPool pool(2);
+  const Shape s{9, 40, 512};
+  const auto bytes = RandomWeights(GetParam(), s.n, s.k, random);
+  const auto x = RandomFloats(s.m * s.k, random);
+  const auto expected = Exact(GetParam(), bytes, s.n, s.k, x, s.m);
+  // 8-bit activations: a step of max/127 for each of them.
+  EXPECT_LT(
+      RelativeError(Product1(*Create(GetParam(), s.n, s.k, bytes, Precision::kFast, pool), x, s.m, pool), expected),
+      0.012);
+  EXPECT_LT(RelativeError(Product1(*Create(GetParam(), s.n, s.k, bytes, Precision::kReference, pool), x, s.m, pool),
+                          expected),
+            2e-6);
+}
+
+TEST_P(QuantMatrix, ARowDependsNeitherOnTheBatchNorOnThreads) {
+  std::mt19937 random(5);
+  const int64_t n = 200, k = 512, most = 70;
+  const auto bytes = RandomWeights(GetParam(), n, k, random);
+  const auto x = RandomFloats(most * k, random);
+  ThreadPool one(1), three(3);
+  for (const Isa isa : SupportedIsas()) {
+    if (isa == Isa::kScalar) continue;  // one row at a time anyhow
+    const ScopedIsa scoped(isa);
+    const auto w = Create(GetParam(), n, k, bytes, Precision::kFast, one);
+    const auto all = Product1(*w, x, most, one);
+    EXPECT_TRUE(SameBits(all, Product1(*w, x, most, three)));
+    for (int64_t m : {1, 2, 3, 5, 8, 15, 17, 33}) {
+      const auto some = Product1(*w, x, m, three);
+      EXPECT_TRUE(SameBits(some, {all.begin(), all.begin() + m * n})) << IsaName(isa) << " rows " << m;
+    }
+    for (int64_t r : {1, 20, 69}) {
+      const auto alone = Product1(*w, {x.begin() + r * k, x.begin() + (r + 1) * k}, 1, three);
+      EXPECT_TRUE(SameBits(alone, {all.begin() + r * n, all.begin() + (r + 1) * n})) << IsaName(isa) << " row " << r;
+    }
+  }
+}
+
+TEST(QuantMatmulTable, IsTheOneOfTheForcedIsa) {
+  for (const Isa isa : SupportedIsas()) EXPECT_EQ(QuantMatmulTableFor(isa).isa, isa);
+}
+
+TEST(Activations, QuantizeTheSameOnEveryIsa) {
+  std::mt19937 random(6);
+  auto x = RandomFloats(32 * 64, random);
+  std::fill_n(x.begin() + 32, 32, 0.0f);
+  for (int i = 64; i < 96; ++i) x[i] *= 1e-38f;  // counts as zero
+  for (int i = 96; i < 128; ++i) x[i] *= 1e30f;
+  for (int i = 0; i < 32; ++i) x[128 + i] = static_cast<float>(i) - 15.5f;  // ties
+  std::vector<ActivationGroup> expected(64), got(64);
+  QuantizeRowFor(Isa::kScalar)(x.data(), 64, expected.data());
+  EXPECT_EQ(expected[1].scale, 0);
+  EXPECT_EQ(expected[2].scale, 0);
+  for (const Isa isa : SupportedIsas()) {
+    QuantizeRowFor(isa)(x.data(), 64, got.data());
+    EXPECT_EQ(0, std::memcmp(got.data(), expected.data(), sizeof(ActivationGroup) * 64)) << IsaName(isa);
+  }
+  for (int g = 0; g < 64; ++g) {
+    int sum = 0;
+    for (int i = 0; i < 32; ++i) {
+      sum += expected[g].q[i];
+      EXPECT_LE(std::abs(expected[g].q[i]), 127);
+      if (g == 2) continue;
+      EXPECT_NEAR(expected[g].q[i] * expected[g].scale, x[g * 32 + i], expected[g].scale * 0.5001f);
+    }
+    EXPECT_EQ(expected[g].negative_sum[0] + expected[g].negative_sum[1], -sum);
+  }
+}
+
+class DenseMatrix : public ::testing::TestWithParam<DType> {};
+INSTANTIATE_TEST_SUITE_P(Formats, DenseMatrix, ::testing::Values(DType::kF32, DType::kF16, DType::kBF16),
+                         [](const auto& info) { return std::string(Info(info.param).name); });
+
+TEST_P(DenseMatrix, MultipliesOnEveryIsa) {
+  std::mt19937 random(7);
+  ThreadPool pool(2);
+  for (const Shape& s : {Shape{1, 1, 32}, Shape{1, 130, 576}, Shape{3, 7, 33}, Shape{65, 200, 96}}) {
+    const auto bytes = RandomWeights(GetParam(), s.n, s.k, random);
+    const auto x = RandomFloats(s.m * s.k, random), bias = RandomFloats(s.n, random),
+               residual = RandomFloats(s.m * s.n, random);
+    auto expected = Exact(GetParam(), bytes, s.n, s.k, x, s.m);
+    for (int64_t i = 0; i < s.m * s.n; ++i) expected[i] += double{bias[i % s.n]} + residual[i];
+    for (const Isa isa : SupportedIsas()) {
+      const ScopedIsa scoped(isa);
+      for (const Precision precision : {Precision::kFast, Precision::kReference}) {
+        const auto w = Create(GetParam(), s.n, s.k, bytes, precision, pool);
+        EXPECT_LT(RelativeError(Product1(*w, x, s.m, pool, bias.data(), residual.data()), expected), 2e-6)
+            << IsaName(isa) << " " << s.m << "x" << s.n << "x" << s.k << " precision " << static_cast<int>(precision);
+      }
+    }
+  }
+}
+
+TEST(Multiply, GroupsShareTheirInputAndResidualMayBeTheOutput) {
+  std::mt19937 random(8);
+  ThreadPool pool(2);
+  const int64_t m = 5, k = 256;
+  const DType types[] = {DType::kQ4_1, DType::kF32, DType::kQ6_K};
+  const int64_t rows[] = {48, 20, 33};
+  const auto x = RandomFloats(m * k, random);
+  std::vector<std::unique_ptr<Matrix>> w;
+  std::vector<std::vector<float>> y, start, plain;
+  std::vector<Product> products;
+  for (int i = 0; i < 3; ++i) {
+    w.push_back(Create(types[i], rows[i], k, RandomWeights(types[i], rows[i], k, random), Precision::kFast, pool));
+    plain.push_back(Product1(*w[i], x, m, pool));
+    start.push_back(RandomFloats(m * (rows[i] + 3), random));  // rows with a gap between them
+    y.push_back(start[i]);
+  }
+  for (int i = 0; i < 3; ++i)
+    products.push_back({.weights = w[i].get(), .y = y[i].data(), .y_stride = rows[i] + 3, .residual = y[i].data()});
+  Activations activations;
+  activations.Set(x.data(), m, k);
+  Multiply(products, activations, pool);
+  for (int i = 0; i < 3; ++i) {
+    for (int64_t r = 0; r < m; ++r) {
+      for (int64_t c = 0; c < rows[i] + 3; ++c) {
+        const int64_t at = r * (rows[i] + 3) + c;
+        const float expected = start[i][at] + (c < rows[i] ? plain[i][r * rows[i] + c] : 0);
+        EXPECT_NEAR(y[i][at], expected, 2e-6 * (1 + std::abs(expected)));
+      }
+    }
+  }
+}
+
+TEST(MatrixCreate, RefusesImpossibleShapes) {
+  ThreadPool pool(1);
+  for (const auto& [type, rows, cols] :
+       {std::tuple{DType::kQ4_0, 1, 33}, {DType::kQ4_K, 1, 128}, {DType::kF32, 0, 8}, {DType::kF32, 8, -1}}) {
+    EXPECT_EQ(Matrix::Create({.type = type, .rows = rows, .cols = cols}, Precision::kFast, pool).status().code(),
+              absl::StatusCode::kInvalidArgument);
+  }
+  EXPECT_EQ(
+      Matrix::Create({.type = DType::kF32, .rows = int64_t{1} << 40, .cols = int64_t{1} << 40}, Precision::kFast, pool)
+          .status()
+          .code(),
+      absl::StatusCode::kInvalidArgument);
+}
+
+}  // namespace
+}  // namespace linnet::kernels

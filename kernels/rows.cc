@@ -1,0 +1,270 @@
+#include "kernels/rows.h"
+
+#include <algorithm>
+#include <cmath>
+
+#include "absl/log/check.h"
+#include "kernels/isa.h"
+
+#undef HWY_TARGET_INCLUDE
+#define HWY_TARGET_INCLUDE "kernels/rows.cc"
+#include "hwy/contrib/math/math-inl.h"
+#include "hwy/foreach_target.h"
+#include "hwy/highway.h"
+#include "kernels/simd_targets.h"
+
+#ifndef LINNET_KERNELS_ROWS_ONCE_
+#define LINNET_KERNELS_ROWS_ONCE_
+namespace linnet::kernels {
+
+struct RowTable {
+  double (*sum_squares)(const float* x, float mean, int64_t n);  // of x - mean
+  double (*sum)(const float* x, int64_t n);
+  void (*scale)(const float* x, const float* weight, const float* bias, float mean, float factor, int64_t n, float* y);
+  void (*add)(float* x, const float* y, int64_t n);
+  void (*silu_mul)(float* gate, const float* up, int64_t n);
+  float (*max)(const float* x, int64_t n);
+  double (*sum_exp)(const float* x, float max, int64_t n, float* out);  // out, where not null, receives exp(x - max)
+  void (*rotate_halves)(const float* cos, const float* sin, int half, float* x);
+};
+
+}  // namespace linnet::kernels
+#endif
+
+#if LINNET_SIMD_TARGET
+HWY_BEFORE_NAMESPACE();
+namespace linnet::kernels::HWY_NAMESPACE {
+namespace hn = hwy::HWY_NAMESPACE;
+
+using DF = hn::CappedTag<float, 16>;
+using VF = hn::Vec<DF>;
+constexpr DF df;
+constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(df));
+
+HWY_INLINE size_t Count(int64_t i, int64_t n) { return static_cast<size_t>(std::min(kLanes, n - i)); }
+
+double SumSquares(const float* x, float mean, int64_t n) {
+  const VF mean_v = hn::Set(df, mean);
+  VF sum = hn::Zero(df);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const VF v = hn::Sub(hn::LoadU(df, x + i), mean_v);
+    sum = hn::MulAdd(v, v, sum);
+  }
+  double total = hn::ReduceSum(df, sum);
+  for (; i < n; ++i) total += static_cast<double>(x[i] - mean) * (x[i] - mean);
+  return total;
+}
+
+double Sum(const float* x, int64_t n) {
+  VF sum = hn::Zero(df);
+  for (int64_t i = 0; i < n; i += kLanes) sum = hn::Add(sum, hn::LoadN(df, x + i, Count(i, n)));
+  return hn::ReduceSum(df, sum);
+}
+
+void Scale(const float* x, const float* weight, const float* bias, float mean, float factor, int64_t n, float* y) {
+  const VF mean_v = hn::Set(df, mean), factor_v = hn::Set(df, factor);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const size_t count = Count(i, n);
+    VF v = hn::Mul(hn::Sub(hn::LoadN(df, x + i, count), mean_v), factor_v);
+    if (weight != nullptr) v = hn::Mul(v, hn::LoadN(df, weight + i, count));
+    if (bias != nullptr) v = hn::Add(v, hn::LoadN(df, bias + i, count));
+    hn::StoreN(v, df, y + i, count);
+  }
+}
+
+void Add(float* x, const float* y, int64_t n) {
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const size_t count = Count(i, n);
+    hn::StoreN(hn::Add(hn::LoadN(df, x + i, count), hn::LoadN(df, y + i, count)), df, x + i, count);
+  }
+}
+
+void SiluMulRow(float* gate, const float* up, int64_t n) {
+  const VF one = hn::Set(df, 1.0f);
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const size_t count = Count(i, n);
+    const VF z = hn::LoadN(df, gate + i, count);
+    const VF silu = hn::Div(z, hn::Add(one, hn::Exp(df, hn::Neg(z))));
+    hn::StoreN(hn::Mul(silu, hn::LoadN(df, up + i, count)), df, gate + i, count);
+  }
+}
+
+float MaxOf(const float* x, int64_t n) {
+  VF max = hn::Set(df, x[0]);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) max = hn::Max(max, hn::LoadU(df, x + i));
+  float result = hn::ReduceMax(df, max);
+  for (; i < n; ++i) result = std::max(result, x[i]);
+  return result;
+}
+
+double SumExp(const float* x, float max, int64_t n, float* out) {
+  const VF max_v = hn::Set(df, max);
+  double total = 0;
+  // Sums of at most 1024 vectors in f32, those in f64.
+  for (int64_t begin = 0; begin < n; begin += 1024 * kLanes) {
+    const int64_t end = std::min(n, begin + 1024 * kLanes);
+    VF sum = hn::Zero(df);
+    for (int64_t i = begin; i < end; i += kLanes) {
+      const size_t count = Count(i, end);
+      VF e = hn::Exp(df, hn::Sub(hn::LoadN(df, x + i, count), max_v));
+      if (count < static_cast<size_t>(kLanes)) e = hn::IfThenElseZero(hn::FirstN(df, count), e);
+      sum = hn::Add(sum, e);
+      if (out != nullptr) hn::StoreN(e, df, out + i, count);
+    }
+    total += hn::ReduceSum(df, sum);
+  }
+  return total;
+}
+
+void RotateHalves(const float* cos, const float* sin, int half, float* x) {
+  for (int64_t i = 0; i < half; i += kLanes) {
+    const size_t count = Count(i, half);
+    const VF c = hn::LoadN(df, cos + i, count), s = hn::LoadN(df, sin + i, count);
+    const VF a = hn::LoadN(df, x + i, count), b = hn::LoadN(df, x + half + i, count);
+    hn::StoreN(hn::Sub(hn::Mul(a, c), hn::Mul(b, s)), df, x + i, count);
+    hn::StoreN(hn::Add(hn::Mul(b, c), hn::Mul(a, s)), df, x + half + i, count);
+  }
+}
+
+constexpr RowTable kRows = {SumSquares, Sum, Scale, Add, SiluMulRow, MaxOf, SumExp, RotateHalves};
+
+}  // namespace linnet::kernels::HWY_NAMESPACE
+HWY_AFTER_NAMESPACE();
+#endif  // LINNET_SIMD_TARGET
+
+#if HWY_ONCE
+namespace linnet::kernels {
+namespace {
+
+double SumSquaresScalar(const float* x, float mean, int64_t n) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += (static_cast<double>(x[i]) - mean) * (static_cast<double>(x[i]) - mean);
+  return sum;
+}
+double SumScalar(const float* x, int64_t n) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) sum += x[i];
+  return sum;
+}
+void ScaleScalar(const float* x, const float* weight, const float* bias, float mean, float factor, int64_t n,
+                 float* y) {
+  for (int64_t i = 0; i < n; ++i) {
+    float v = (x[i] - mean) * factor;
+    if (weight != nullptr) v *= weight[i];
+    if (bias != nullptr) v += bias[i];
+    y[i] = v;
+  }
+}
+void AddScalar(float* x, const float* y, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] += y[i];
+}
+void SiluMulScalar(float* gate, const float* up, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) gate[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+}
+float MaxScalar(const float* x, int64_t n) { return *std::max_element(x, x + n); }
+double SumExpScalar(const float* x, float max, int64_t n, float* out) {
+  double sum = 0;
+  for (int64_t i = 0; i < n; ++i) {
+    const float e = std::exp(x[i] - max);
+    sum += e;
+    if (out != nullptr) out[i] = e;
+  }
+  return sum;
+}
+void RotateHalvesScalar(const float* cos, const float* sin, int half, float* x) {
+  for (int i = 0; i < half; ++i) {
+    const float a = x[i], b = x[half + i];
+    x[i] = a * cos[i] - b * sin[i];
+    x[half + i] = b * cos[i] + a * sin[i];
+  }
+}
+
+constexpr RowTable kScalarRows = {SumSquaresScalar, SumScalar, ScaleScalar,  AddScalar,
+                                  SiluMulScalar,    MaxScalar, SumExpScalar, RotateHalvesScalar};
+
+const RowTable& TableFor(Isa isa) { LINNET_SELECT_BY_ISA(isa, kRows, kScalarRows); }
+
+const RowTable& Table(bool reference) {
+  if (reference) return kScalarRows;
+  const auto isa = ActiveIsa();
+  CHECK_OK(isa.status());
+  return TableFor(*isa);
+}
+
+}  // namespace
+
+void RmsNorm(const float* x, const float* weight, float eps, int64_t n, float* y, bool reference) {
+  const RowTable& table = Table(reference);
+  const double mean_square = table.sum_squares(x, 0.0f, n) / static_cast<double>(n);
+  table.scale(x, weight, nullptr, 0.0f, static_cast<float>(1.0 / std::sqrt(mean_square + eps)), n, y);
+}
+
+void LayerNorm(const float* x, const float* weight, const float* bias, float eps, int64_t n, float* y, bool reference) {
+  const RowTable& table = Table(reference);
+  const auto mean = static_cast<float>(table.sum(x, n) / static_cast<double>(n));
+  const double variance = table.sum_squares(x, mean, n) / static_cast<double>(n);
+  table.scale(x, weight, bias, mean, static_cast<float>(1.0 / std::sqrt(variance + eps)), n, y);
+}
+
+void AddInPlace(float* x, const float* y, int64_t n) { Table(false).add(x, y, n); }
+
+void SiluMul(float* gate, const float* up, int64_t n, bool reference) { Table(reference).silu_mul(gate, up, n); }
+
+void RopeAngles(const RopeTable& table, int64_t position, float* cos, float* sin) {
+  for (int i = 0; i < table.rotary_dim / 2; ++i) {
+    const float angle = static_cast<float>(position) * table.inv_freq[static_cast<size_t>(i)];
+    cos[i] = std::cos(angle) * table.magnitude;
+    sin[i] = std::sin(angle) * table.magnitude;
+  }
+}
+
+void RopeRotate(const RopeTable& table, const float* cos, const float* sin, int heads, int head_dim, float* x) {
+  const int half = table.rotary_dim / 2;
+  const RowTable& rows = Table(false);
+  for (int h = 0; h < heads; ++h, x += head_dim) {
+    if (!table.interleaved) {
+      rows.rotate_halves(cos, sin, half, x);
+      continue;
+    }
+    for (int i = 0; i < half; ++i) {
+      const float a = x[2 * i], b = x[2 * i + 1];
+      x[2 * i] = a * cos[i] - b * sin[i];
+      x[2 * i + 1] = b * cos[i] + a * sin[i];
+    }
+  }
+}
+
+void Rope(const RopeTable& table, int64_t position, int heads, int head_dim, float* x) {
+  thread_local std::vector<float> angles;
+  angles.resize(static_cast<size_t>(table.rotary_dim));
+  float* const cos = angles.data();
+  float* const sin = cos + table.rotary_dim / 2;
+  RopeAngles(table, position, cos, sin);
+  RopeRotate(table, cos, sin, heads, head_dim, x);
+}
+
+void Softmax(float* x, int64_t n) {
+  const RowTable& table = Table(false);
+  const auto factor = static_cast<float>(1.0 / table.sum_exp(x, table.max(x, n), n, x));
+  table.scale(x, nullptr, nullptr, 0.0f, factor, n, x);
+}
+
+double LogSumExp(const float* x, int64_t n) {
+  const RowTable& table = Table(false);
+  const float max = table.max(x, n);
+  return max + std::log(table.sum_exp(x, max, n, nullptr));
+}
+
+int64_t ArgMax(const float* x, int64_t n) {
+  // The value first, by vectors, then where it is.
+  const float max = Table(false).max(x, n);
+  for (int64_t i = 0; i < n; ++i) {
+    if (x[i] == max) return i;
+  }
+  return std::max_element(x, x + n) - x;  // only with NaNs among them
+}
+
+}  // namespace linnet::kernels
+#endif  // HWY_ONCE
