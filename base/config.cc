@@ -73,7 +73,7 @@ absl::StatusOr<HostPort> ParseHostPort(std::string_view address) {
   if (host.starts_with('[')) {
     if (host.size() < 4 || !host.ends_with(']')) return BadAddress(address);
     host = host.substr(1, host.size() - 2);
-    if (host.find_first_not_of("0123456789abcdefABCDEF:.%") != std::string_view::npos) return BadAddress(address);
+    if (host.find_first_not_of("0123456789abcdefABCDEF:.") != std::string_view::npos) return BadAddress(address);
   } else if (host.empty() || host.find_first_of(":[]/@ \t\r\n") != std::string_view::npos) {
     return BadAddress(address);
   }

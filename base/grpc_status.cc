@@ -90,14 +90,14 @@ grpc::Status ToGrpc(const absl::Status& status) {
     any->set_type_url(std::string(url));
     any->set_value(std::move(value));
   };
-  if (const auto info = status.GetPayload(kErrorInfoUrl); info.has_value()) {
-    add(kErrorInfoUrl, std::string(*info));
-  } else {
-    google::rpc::ErrorInfo generic;
-    generic.set_reason(std::string(GenericReason(status.code())));
-    generic.set_domain("linnet");
-    add(kErrorInfoUrl, generic.SerializeAsString());
+  google::rpc::ErrorInfo info;
+  const auto payload = status.GetPayload(kErrorInfoUrl);
+  if (!payload.has_value() || !info.ParseFromString(std::string(*payload))) {
+    info.set_reason(std::string(GenericReason(status.code())));
+    info.set_domain("linnet");
   }
+  if (info.ByteSizeLong() > kMaxDetailsBytes / 2) info.clear_metadata();  // the reason matters more
+  add(kErrorInfoUrl, info.SerializeAsString());
   // Others after it: where there is no room for all, it is ErrorInfo that arrives.
   status.ForEachPayload([&](absl::string_view url, const absl::Cord& payload) {
     if (url != kErrorInfoUrl) add(ToStd(url), std::string(payload));

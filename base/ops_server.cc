@@ -37,8 +37,7 @@ using tcp = asio::ip::tcp;
 // by someone hostile cannot keep the probes out.
 constexpr size_t kMaxConnections = 64;
 constexpr uint32_t kMaxHeaderBytes = 8 << 10;
-// For a whole request, however slowly it drips in, and for a whole answer.
-constexpr std::chrono::seconds kReadTimeout{5};
+// For a whole answer.
 constexpr std::chrono::seconds kWriteTimeout{10};
 constexpr int kMaxRequestsPerConnection = 1000;
 
@@ -53,14 +52,15 @@ class Session : public std::enable_shared_from_this<Session> {
   using Answer = std::function<Response(const http::request<http::empty_body>&)>;
   using Done = std::function<void(Session*)>;
 
-  Session(tcp::socket socket, const Answer& answer, Done done)
-      : stream_(std::move(socket)), answer_(answer), done_(std::move(done)) {}
+  Session(tcp::socket socket, std::chrono::nanoseconds read_timeout, const Answer& answer, Done done)
+      : stream_(std::move(socket)), read_timeout_(read_timeout), answer_(answer), done_(std::move(done)) {}
 
   void Read() {
     parser_.emplace();
     parser_->header_limit(kMaxHeaderBytes);
     parser_->body_limit(0);
-    stream_.expires_after(kReadTimeout);
+    // Set once for all of the request, so that dripping it in does not prolong it.
+    stream_.expires_after(read_timeout_);
     http::async_read_header(stream_, buffer_, *parser_,
                             [self = shared_from_this()](beast::error_code error, size_t) { self->OnRead(error); });
   }
@@ -110,6 +110,7 @@ class Session : public std::enable_shared_from_this<Session> {
   }
 
   beast::tcp_stream stream_;
+  const std::chrono::nanoseconds read_timeout_;
   beast::flat_buffer buffer_{kMaxHeaderBytes + 1024};
   std::optional<http::request_parser<http::empty_body>> parser_;
   Response response_;
@@ -202,9 +203,10 @@ class OpsServerImpl : public OpsServer {
         sessions_.front()->Close();
         sessions_.pop_front();
       }
-      sessions_.push_back(std::make_shared<Session>(std::move(socket), answer_, [this](Session* session) {
-        sessions_.remove_if([session](const auto& held) { return held.get() == session; });
-      }));
+      sessions_.push_back(std::make_shared<Session>(
+          std::move(socket), absl::ToChronoNanoseconds(options_.request_timeout), answer_, [this](Session* session) {
+            sessions_.remove_if([session](const auto& held) { return held.get() == session; });
+          }));
       sessions_.back()->Read();
       Accept();
     });

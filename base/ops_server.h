@@ -8,6 +8,7 @@
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
+#include "absl/time/time.h"
 #include "prometheus/registry.h"
 
 namespace linnet::base {
@@ -19,6 +20,8 @@ class OpsServer {
     std::shared_ptr<prometheus::Registry> registry;
     // OK: ready. Otherwise the message is the body of the 503. Called on the server's thread; must not block.
     std::function<absl::Status()> ready = [] { return absl::OkStatus(); };
+    // For a whole request to arrive, and how long a kept connection may be idle.
+    absl::Duration request_timeout = absl::Seconds(5);
   };
   static absl::StatusOr<std::unique_ptr<OpsServer>> Create(Options options);
   virtual ~OpsServer() = default;  // stops the thread
