@@ -1,0 +1,169 @@
+#include "gateway/gateway.h"
+
+#include <grpcpp/client_context.h>
+#include <grpcpp/support/client_callback.h>
+
+#include <chrono>
+#include <utility>
+#include <vector>
+
+#include "absl/random/random.h"
+#include "base/error.h"
+#include "base/grpc_status.h"
+#include "base/strings.h"
+#include "gateway/validation.h"
+
+namespace linnet::gateway {
+namespace {
+
+// Models whose first sight is remembered.
+constexpr size_t kMaxFirstSeen = 4096;
+
+uint64_t RandomBits() {
+  static thread_local absl::BitGen bitgen;
+  return absl::Uniform<uint64_t>(bitgen);
+}
+
+// One CountTokens call on a worker; deletes itself by its shared_ptr when gRPC is done.
+struct CountCall {
+  grpc::ClientContext context;
+  worker::v1::CountTokensRequest request;
+  v1::CountTokensResponse response;
+};
+
+}  // namespace
+
+absl::Status FromWorker(const absl::Status& status, std::string_view worker) {
+  if (status.ok() || !base::ErrorReason(status).empty()) return status;
+  switch (status.code()) {
+    case absl::StatusCode::kDeadlineExceeded:
+      return base::Error(status.code(), "DEADLINE_PASSED", "the request's deadline passed before it was done");
+    case absl::StatusCode::kUnavailable:  // the connection broke, or could not be made
+    case absl::StatusCode::kCancelled:    // by the worker, on its way out: our own cancels never come here
+    case absl::StatusCode::kUnknown:
+    case absl::StatusCode::kInternal:
+      return base::WithRetryAfter(
+          base::Error(absl::StatusCode::kUnavailable, "WORKER_LOST",
+                      base::StrCat("the connection to ", worker, " was lost: ", status.message(), "; try again")),
+          absl::Seconds(1));
+    default:
+      return status;
+  }
+}
+
+absl::Status Gateway::Admit() {
+  base::MutexLock lock(&mu_);
+  if (draining_) {
+    return base::WithRetryAfter(base::Error(absl::StatusCode::kUnavailable, "DRAINING", "the gateway is stopping"),
+                                absl::Seconds(1));
+  }
+  if (active_ >= options_.max_concurrent_requests) {
+    return base::WithRetryAfter(
+        base::Error(absl::StatusCode::kResourceExhausted, "QUEUE_FULL",
+                    base::StrCat("the gateway runs ", active_,
+                                 " requests already, the most that it may (max_concurrent_requests); try again")),
+        absl::Seconds(1));
+  }
+  ++active_;
+  metrics().active_requests().Set(active_);
+  return absl::OkStatus();
+}
+
+void Gateway::Leave() {
+  base::MutexLock lock(&mu_);
+  --active_;
+  metrics().active_requests().Set(active_);
+  if (active_ == 0) idle_.NotifyAll();
+}
+
+absl::StatusOr<RouteChoice> Gateway::RouteFor(std::string_view model, const std::set<std::string>& excluded,
+                                              bool ignore_queue) {
+  const std::shared_ptr<const FleetSnapshot> fleet = options_.workers->Snapshot();
+  RouteRequest request{.model = model, .excluded = excluded, .random = RandomBits(), .ignore_queue = ignore_queue};
+  request.in_flight.reserve(fleet->workers.size());
+  for (const auto& worker : fleet->workers) {
+    request.in_flight.push_back(worker->handle == nullptr ? 0 : worker->handle->in_flight());
+  }
+  return Route(request, *fleet);
+}
+
+std::function<void()> Gateway::CountTokens(const v1::CountTokensRequest& request, absl::Time deadline,
+                                           std::function<void(absl::StatusOr<v1::CountTokensResponse>)> done) {
+  const auto nothing_to_cancel = [] {};
+  if (absl::Status valid = ValidateCountTokens(request, options_.max_request_bytes); !valid.ok()) {
+    done(valid);
+    return nothing_to_cancel;
+  }
+  absl::StatusOr<RouteChoice> choice = RouteFor(request.model(), {}, /*ignore_queue=*/true);
+  if (!choice.ok()) {
+    done(choice.status());
+    return nothing_to_cancel;
+  }
+  if (absl::Status admitted = Admit(); !admitted.ok()) {
+    done(admitted);
+    return nothing_to_cancel;
+  }
+  auto call = std::make_shared<CountCall>();
+  call->request.set_variant(choice->variant);
+  *call->request.mutable_input() = request.input();
+  if (deadline != absl::InfiniteFuture()) call->context.set_deadline(absl::ToChronoTime(deadline));
+  const std::string worker = choice->worker->status.worker();
+  const std::shared_ptr<WorkerHandle> handle = choice->worker->handle;
+  handle->stub().async()->CountTokens(&call->context, &call->request, &call->response,
+                                      [this, call, handle, worker, done = std::move(done)](grpc::Status status) {
+                                        if (status.ok()) {
+                                          done(std::move(call->response));
+                                        } else {
+                                          done(FromWorker(base::FromGrpc(status), worker));
+                                        }
+                                        Leave();
+                                      });
+  return [call] { call->context.TryCancel(); };
+}
+
+v1::ListModelsResponse Gateway::ListModels() {
+  v1::ListModelsResponse response;
+  const int64_t now_seconds = absl::ToUnixSeconds(clock().WallNow());
+  std::vector<v1::ServedModel> models = ServedModels(*options_.workers->Snapshot());
+  base::MutexLock lock(&mu_);
+  for (v1::ServedModel& model : models) {
+    const auto seen = first_seen_.find(model.model());
+    if (seen != first_seen_.end()) {
+      model.set_created_seconds(seen->second);
+    } else {
+      model.set_created_seconds(now_seconds);
+      if (first_seen_.size() < kMaxFirstSeen) first_seen_.emplace(model.model(), now_seconds);
+    }
+    *response.add_models() = std::move(model);
+  }
+  return response;
+}
+
+void Gateway::Drain() {
+  base::MutexLock lock(&mu_);
+  draining_ = true;
+}
+
+bool Gateway::draining() const {
+  base::MutexLock lock(&mu_);
+  return draining_;
+}
+
+absl::Status Gateway::Ready() const {
+  if (draining()) return absl::UnavailableError("draining");
+  if (ServedModels(*options_.workers->Snapshot()).empty()) return absl::UnavailableError("no worker serves a model");
+  return absl::OkStatus();
+}
+
+bool Gateway::WaitUntilIdle(absl::Duration timeout) {
+  const int64_t end_ns = clock().MonotonicNs() + absl::ToInt64Nanoseconds(timeout);
+  base::MutexLock lock(&mu_);
+  while (active_ > 0) {
+    const int64_t left_ns = end_ns - clock().MonotonicNs();
+    if (left_ns <= 0) return false;
+    idle_.WaitFor(&mu_, std::chrono::nanoseconds(left_ns));
+  }
+  return true;
+}
+
+}  // namespace linnet::gateway
