@@ -58,7 +58,7 @@ class Session : public std::enable_shared_from_this<Session> {
   void Read() {
     parser_.emplace();
     parser_->header_limit(kMaxHeaderBytes);
-    parser_->body_limit(0);
+    parser_->body_limit(boost::none);  // no body is ever read
     // Set once for all of the request, so that dripping it in does not prolong it.
     stream_.expires_after(read_timeout_);
     http::async_read_header(stream_, buffer_, *parser_,
