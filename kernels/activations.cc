@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cmath>
 
+// clang-format off
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/activations.cc"
+#include "kernels/simd_targets.h"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
-#include "kernels/simd_targets.h"
+// clang-format on
 
 // Below this a group counts as zero: 127 / max|x| would overflow.
 #ifndef LINNET_KERNELS_ACTIVATIONS_ONCE_

@@ -3,12 +3,14 @@
 #include <algorithm>
 #include <limits>
 
+// clang-format off
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/attention_part.cc"
-#include "hwy/contrib/math/math-inl.h"
+#include "kernels/simd_targets.h"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
-#include "kernels/simd_targets.h"
+#include "hwy/contrib/math/math-inl.h"
+// clang-format on
 
 #if LINNET_SIMD_TARGET
 HWY_BEFORE_NAMESPACE();

@@ -3,11 +3,13 @@
 #include <algorithm>
 #include <cstring>
 
+// clang-format off
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/quant_matmul.cc"
+#include "kernels/simd_targets.h"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
-#include "kernels/simd_targets.h"
+// clang-format on
 
 #if LINNET_SIMD_TARGET
 HWY_BEFORE_NAMESPACE();

@@ -6,12 +6,14 @@
 #include "absl/log/check.h"
 #include "kernels/isa.h"
 
+// clang-format off
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/rows.cc"
-#include "hwy/contrib/math/math-inl.h"
+#include "kernels/simd_targets.h"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
-#include "kernels/simd_targets.h"
+#include "hwy/contrib/math/math-inl.h"
+// clang-format on
 
 #ifndef LINNET_KERNELS_ROWS_ONCE_
 #define LINNET_KERNELS_ROWS_ONCE_

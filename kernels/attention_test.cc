@@ -1,0 +1,181 @@
+#include "kernels/attention.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <limits>
+
+#include "kernels/attention_part.h"
+#include "kernels/kernel_test_util.h"
+
+namespace linnet::kernels {
+namespace {
+
+using testing::RandomFloats;
+using testing::ScopedIsa;
+
+// One sequence with its cache filled by StoreKv in uneven pieces. Memory that was never written holds NaNs.
+struct Sequence {
+  Sequence(DType type, int kv_heads, int q_heads, int head_dim, int64_t length, uint32_t seed, int block_tokens = 32)
+      : kv_heads(kv_heads), q_heads(q_heads), head_dim(head_dim), length(length) {
+    std::mt19937 random(seed);
+    kv = {.type = type, .block_tokens = block_tokens, .kv_heads = kv_heads, .head_dim = head_dim};
+    const int64_t blocks = (length + block_tokens - 1) / block_tokens;
+    memory.assign(static_cast<size_t>(blocks * kv.BytesPerBlock()), std::byte{0xFF});
+    for (int64_t b = 0; b < blocks; ++b) pointers.push_back(memory.data() + b * kv.BytesPerBlock());
+    kv.blocks = pointers;
+    const int64_t row = int64_t{kv_heads} * head_dim;
+    k = RandomFloats(length * row, random);
+    v = RandomFloats(length * row, random);
+    q = RandomFloats(length * q_heads * head_dim, random, 2.0f);
+    for (int64_t at = 0; at < length;) {
+      const int n = static_cast<int>(std::min<int64_t>(length - at, 1 + random() % 70));
+      StoreKv(kv, at, n, k.data() + at * row, row, v.data() + at * row, row);
+      at += n;
+    }
+  }
+
+  AttentionSpan Span(int64_t first, int tokens, std::vector<float>& out) const {
+    const int64_t row = int64_t{q_heads} * head_dim;
+    out.assign(static_cast<size_t>(tokens * row), NAN);
+    return {.kv = kv,
+            .q = q.data() + first * row,
+            .q_stride = row,
+            .out = out.data(),
+            .out_stride = row,
+            .tokens = tokens,
+            .first_position = first};
+  }
+  std::vector<float> Run(int64_t first, int tokens, const AttentionParams& params, ThreadPool& pool) const {
+    std::vector<float> out;
+    const AttentionSpan span = Span(first, tokens, out);
+    Attention({&span, 1}, params, pool);
+    return out;
+  }
+
+  int kv_heads, q_heads, head_dim;
+  int64_t length;
+  KvBlocks kv;
+  std::vector<std::byte> memory;
+  std::vector<std::byte*> pointers;
+  std::vector<float> k, v, q;
+};
+
+// In double, straight from the formula and from what was stored, not through the cache.
+std::vector<double> Exact(const Sequence& s, int64_t first, int tokens, const AttentionParams& params) {
+  std::vector<double> out;
+  const auto stored = [&](float x) { return s.kv.type == DType::kF16 ? F32FromF16(F16FromF32(x)) : x; };
+  for (int64_t position = first; position < first + tokens; ++position) {
+    for (int h = 0; h < s.q_heads; ++h) {
+      const int kv_head = h / (s.q_heads / s.kv_heads);
+      const int64_t begin = params.window > 0 ? std::max<int64_t>(0, position + 1 - params.window) : 0;
+      std::vector<double> p;
+      double max = -INFINITY, sum = 0;
+      for (int64_t t = begin; t <= position; ++t) {
+        double score = 0;
+        for (int d = 0; d < s.head_dim; ++d) {
+          score += double{s.q[(position * s.q_heads + h) * s.head_dim + d]} *
+                   stored(s.k[(t * s.kv_heads + kv_head) * s.head_dim + d]);
+        }
+        score *= params.scale;
+        if (params.softcap > 0) score = params.softcap * std::tanh(score / params.softcap);
+        p.push_back(score);
+        max = std::max(max, score);
+      }
+      for (double& x : p) sum += x = std::exp(x - max);
+      for (int d = 0; d < s.head_dim; ++d) {
+        double value = 0;
+        for (int64_t t = begin; t <= position; ++t)
+          value += p[t - begin] / sum * stored(s.v[(t * s.kv_heads + kv_head) * s.head_dim + d]);
+        out.push_back(value);
+      }
+    }
+  }
+  return out;
+}
+
+void ExpectNear(const std::vector<float>& got, const std::vector<double>& expected, const std::string& what) {
+  ASSERT_EQ(got.size(), expected.size());
+  double worst = 0;
+  for (size_t i = 0; i < got.size(); ++i) {
+    const double difference = std::abs(got[i] - expected[i]);
+    worst = std::max(worst, std::isnan(difference) ? INFINITY : difference);
+  }
+  EXPECT_LT(worst, 1e-5) << what;
+}
+
+struct Geometry {
+  DType type;
+  int kv_heads, q_heads, head_dim;
+  int64_t window;
+  float softcap;
+};
+constexpr Geometry kGeometries[] = {
+    {DType::kF16, 3, 9, 64, 0, 0},      {DType::kF32, 3, 9, 64, 0, 0},    {DType::kF16, 2, 2, 40, 0, 0},
+    {DType::kF16, 1, 12, 72, 0, 0},     {DType::kF16, 2, 10, 128, 50, 0}, {DType::kF32, 1, 4, 32, 33, 5.0f},
+    {DType::kF16, 2, 4, 256, 0, 20.0f}, {DType::kF16, 1, 64, 8, 0, 0},
+};
+
+TEST(Attention, AgreesWithTheFormulaOnEveryIsa) {
+  ThreadPool pool(2);
+  for (const Geometry& g : kGeometries) {
+    const Sequence s(g.type, g.kv_heads, g.q_heads, g.head_dim, 300, 11);
+    AttentionParams params{.q_heads = g.q_heads,
+                           .scale = 1 / std::sqrt(static_cast<float>(g.head_dim)),
+                           .window = g.window,
+                           .softcap = g.softcap};
+    for (const auto& [first, tokens] : {std::pair{0, 1}, {0, 37}, {127, 3}, {128, 1}, {255, 1}, {200, 100}, {299, 1}}) {
+      const auto expected = Exact(s, first, tokens, params);
+      const std::string what = ::testing::PrintToString(first) + "+" + ::testing::PrintToString(tokens) + " head_dim " +
+                               ::testing::PrintToString(g.head_dim);
+      for (const Isa isa : SupportedIsas()) {
+        const ScopedIsa scoped(isa);
+        ExpectNear(s.Run(first, tokens, params, pool), expected, std::string(IsaName(isa)) + " " + what);
+      }
+      params.reference = true;
+      ExpectNear(s.Run(first, tokens, params, pool), expected, "reference " + what);
+      params.reference = false;
+    }
+  }
+}
+
+TEST(Attention, ATokenDependsNeitherOnItsBatchNorOnThreads) {
+  ThreadPool one(1), three(3);
+  for (const Geometry& g : kGeometries) {
+    const Sequence s(g.type, g.kv_heads, g.q_heads, g.head_dim, 420, 12),
+        other(g.type, g.kv_heads, g.q_heads, g.head_dim, 150, 13);
+    const AttentionParams params{.q_heads = g.q_heads, .scale = 0.1f, .window = g.window, .softcap = g.softcap};
+    const int64_t row = g.q_heads * g.head_dim;
+    for (const Isa isa : SupportedIsas()) {
+      if (isa == Isa::kScalar) continue;  // one row at a time anyhow
+      const ScopedIsa scoped(isa);
+      const auto all = s.Run(0, 420, params, one);
+      const auto same = [&](const std::vector<float>& out, int64_t first) {
+        return std::memcmp(out.data(), all.data() + first * row, out.size() * sizeof(float)) == 0;
+      };
+      EXPECT_TRUE(same(s.Run(0, 420, params, three), 0)) << IsaName(isa);
+      for (const auto& [first, tokens] : {std::pair{0, 1}, {100, 60}, {130, 4}, {383, 1}, {384, 1}, {419, 1}}) {
+        EXPECT_TRUE(same(s.Run(first, tokens, params, three), first)) << IsaName(isa) << " " << first << "+" << tokens;
+      }
+      // Together with another sequence.
+      std::vector<float> out[3];
+      const AttentionSpan spans[] = {other.Span(149, 1, out[0]), s.Span(419, 1, out[1]), other.Span(0, 100, out[2])};
+      Attention(spans, params, three);
+      EXPECT_TRUE(same(out[1], 419)) << IsaName(isa);
+    }
+  }
+}
+
+TEST(StoreKv, SaturatesInsteadOfInfinity) {
+  for (const Isa isa : SupportedIsas()) {
+    const ScopedIsa scoped(isa);
+    ThreadPool pool(1);
+    Sequence s(DType::kF16, 1, 1, 8, 1, 1, 16);
+    const std::vector<float> k(8, 0.0f), v(8, -1e9f);
+    StoreKv(s.kv, 0, 1, k.data(), 8, v.data(), 8);
+    for (const float x : s.Run(0, 1, {.q_heads = 1, .scale = 1}, pool)) EXPECT_EQ(x, -65504.0f) << IsaName(isa);
+  }
+}
+
+}  // namespace
+}  // namespace linnet::kernels
