@@ -52,7 +52,18 @@ Decoder::Decoder(const ModelDescription& model, const Weights& weights, kernels:
       reference_(precision == kernels::Precision::kReference),
       max_step_tokens_(max_step_tokens),
       pool_(pool) {
-  for (const LayerDescription& layer : model.layers) rope_.push_back(MakeRopeTable(layer.rope));
+  for (const LayerDescription& layer : model.layers) {
+    size_t i = 0;
+    while (i < rotations_.size() && !(rotations_[i].description == layer.rope)) ++i;
+    if (i == rotations_.size()) {
+      const int64_t angles = max_step_tokens * layer.rope.rotary_dim / 2;
+      rotations_.push_back({.description = layer.rope,
+                            .table = MakeRopeTable(layer.rope),
+                            .cos = Allocate(angles),
+                            .sin = Allocate(angles)});
+    }
+    rotation_of_layer_.push_back(i);
+  }
   const Widths widths = WidestLayer(model);
   x_ = Allocate(max_step_tokens * model.model_dim);
   h_ = Allocate(max_step_tokens * model.model_dim);
@@ -142,13 +153,17 @@ void Decoder::RunAttention(std::span<const BatchSpan> batch, const KvCache& cach
   for (size_t s = 0; s < batch.size(); ++s) {
     kv_[s] = cache.Layer(static_cast<int>(layer_index), *batch[s].kv, block_pointers_[s]);
   }
+  const Rotation& rotation = rotations_[rotation_of_layer_[layer_index]];
+  const int64_t angles = rotation.table.rotary_dim / 2;
   ForRows(row_count_, q_width + 2 * kv_width, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const Row& row = rows_[static_cast<size_t>(r)];
       float* k = &k_[static_cast<size_t>(r * kv_width)];
-      kernels::Rope(rope_[layer_index], row.position, attention.q_heads, attention.head_dim,
-                    &q_[static_cast<size_t>(r * q_width)]);
-      kernels::Rope(rope_[layer_index], row.position, attention.kv_heads, attention.head_dim, k);
+      const float* cos = &rotation.cos[static_cast<size_t>(r * angles)];
+      const float* sin = &rotation.sin[static_cast<size_t>(r * angles)];
+      kernels::RopeRotate(rotation.table, cos, sin, attention.q_heads, attention.head_dim,
+                          &q_[static_cast<size_t>(r * q_width)]);
+      kernels::RopeRotate(rotation.table, cos, sin, attention.kv_heads, attention.head_dim, k);
       kernels::StoreKv(kv_[static_cast<size_t>(row.span)], row.position, 1, k, kv_width,
                        &v_[static_cast<size_t>(r * kv_width)], kv_width);
     }
@@ -201,8 +216,7 @@ void Decoder::RunFfn(const LayerDescription& layer, const LayerWeights& weights)
   kernels::Multiply({&down, 1}, activations_, pool_);
 }
 
-std::span<float> Decoder::Forward(std::span<const BatchSpan> batch, KvCache& cache) {
-  SetRows(batch);
+void Decoder::Embed(std::span<const BatchSpan> batch) {
   const int64_t d = model_.model_dim;
   ForRows(row_count_, d, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
@@ -210,9 +224,19 @@ std::span<float> Decoder::Forward(std::span<const BatchSpan> batch, KvCache& cac
       const BatchSpan& span = batch[static_cast<size_t>(row.span)];
       weights_.embedding->DequantizeRow(span.tokens[static_cast<size_t>(row.position - span.first_position)],
                                         &x_[static_cast<size_t>(r * d)]);
+      for (Rotation& rotation : rotations_) {
+        const size_t angles = static_cast<size_t>(rotation.table.rotary_dim / 2);
+        kernels::RopeAngles(rotation.table, row.position, &rotation.cos[static_cast<size_t>(r) * angles],
+                            &rotation.sin[static_cast<size_t>(r) * angles]);
+      }
     }
   });
+}
 
+std::span<float> Decoder::Forward(std::span<const BatchSpan> batch, KvCache& cache) {
+  SetRows(batch);
+  Embed(batch);
+  const int64_t d = model_.model_dim;
   for (size_t l = 0; l < model_.layers.size(); ++l) {
     const LayerDescription& layer = model_.layers[l];
     RunAttention(batch, cache, l, l + 1 == model_.layers.size());

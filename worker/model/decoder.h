@@ -53,6 +53,8 @@ class Decoder {
   };
 
   void SetRows(std::span<const BatchSpan> batch);
+  // Token embeddings to x_, and the step's RoPE angles.
+  void Embed(std::span<const BatchSpan> batch);
   // Drops the rows without logits. After it rows are those of the output, in span order.
   void KeepLogitRows(std::span<const BatchSpan> batch, int64_t q_width);
   void RunAttention(std::span<const BatchSpan> batch, const KvCache& cache, size_t layer, bool last);
@@ -67,7 +69,14 @@ class Decoder {
   const bool reference_;
   const int64_t max_step_tokens_;
   kernels::ThreadPool& pool_;
-  std::vector<kernels::RopeTable> rope_;  // a layer each
+  // Layers of equal description share a rotation.
+  struct Rotation {
+    RopeDescription description;
+    kernels::RopeTable table;
+    Buffer cos, sin;  // of the step that runs: [max_step_tokens, rotary_dim / 2]
+  };
+  std::vector<Rotation> rotations_;
+  std::vector<size_t> rotation_of_layer_;
 
   // Of the step that runs.
   std::vector<Row> rows_;

@@ -28,6 +28,8 @@ struct RopeDescription {
   double high_freq_factor = 4.0;        // kLlama3
   int64_t original_context_tokens = 0;  // kLlama3
   std::vector<float> factors;           // kFactors: inv_freq is divided by these ([rotary_dim/2])
+
+  bool operator==(const RopeDescription&) const = default;
 };
 
 struct AttentionDescription {

@@ -1,0 +1,148 @@
+// SmolLM2-135M-Instruct (Q4_1) against Transformers in f32 on the same, dequantized weights
+// (tests/golden/make_logits.py).
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdio>
+#include <memory>
+#include <vector>
+
+#include "absl/log/check.h"
+#include "kernels/thread_pool.h"
+#include "tests/accuracy/golden.h"
+#include "worker/model/model.h"
+
+namespace linnet::accuracy {
+namespace {
+
+using worker::Model;
+using worker::TokenId;
+
+constexpr size_t kChunk = 128;
+
+const nlohmann::json& Golden() {
+  static const auto* const golden = new nlohmann::json(ReadGoldenJson("logits_smollm2.json"));
+  return *golden;
+}
+
+// The model and its logits over the golden text, reduced to what the tests compare.
+class Scored {
+ public:
+  explicit Scored(kernels::Precision precision) : pool_(2) {
+    auto model = Model::Load(SmolLm2Path(), {.precision = precision}, &pool_);
+    CHECK_OK(model.status()) << "the tests need the SmolLM2 file; LINNET_TEST_MODEL says where it is";
+    model_ = *std::move(model);
+    const auto tokens = Golden()["text"]["tokens"].get<std::vector<TokenId>>();
+    const auto top_ids = Golden()["text"]["top_ids"].get<std::vector<std::vector<TokenId>>>();
+    auto cache = *worker::KvCache::Create(model_->description(), model_->kv_type(), 96);
+    const size_t vocab = static_cast<size_t>(model_->description().vocab_size);
+    ForEachLogits(*model_, *cache, tokens, vocab, {kChunk}, [&](size_t position, std::span<const float> row) {
+      const std::vector<double> logprobs = LogSoftmax(row);
+      best.push_back(static_cast<TokenId>(ArgMax(row)));
+      top.emplace_back();
+      for (TokenId id : top_ids[position]) top.back().push_back(logprobs[static_cast<size_t>(id)]);
+      if (position + 1 < tokens.size()) next.push_back(logprobs[static_cast<size_t>(tokens[position + 1])]);
+    });
+  }
+
+  Model& model() { return *model_; }
+  double Perplexity() const {
+    double sum = 0;
+    for (double l : next) sum += l;
+    return std::exp(-sum / static_cast<double>(next.size()));
+  }
+
+  std::vector<double> next;              // log-probability of each following token
+  std::vector<std::vector<double>> top;  // of Transformers' five best tokens at each position
+  std::vector<TokenId> best;
+
+ private:
+  kernels::ThreadPool pool_;
+  std::unique_ptr<Model> model_;
+};
+
+// Loaded and scored once for all tests of the program.
+Scored& Reference() {
+  static auto* const scored = new Scored(kernels::Precision::kReference);
+  return *scored;
+}
+Scored& Fast() {
+  static auto* const scored = new Scored(kernels::Precision::kFast);
+  return *scored;
+}
+
+double Percentile(std::vector<double> values, double part) {
+  std::sort(values.begin(), values.end());
+  return values[static_cast<size_t>(part * static_cast<double>(values.size() - 1))];
+}
+
+TEST(SmolLm2, ReferenceGivesTransformersLogProbabilities) {
+  const auto want = Golden()["text"]["logprobs"].get<std::vector<double>>();
+  ASSERT_GE(want.size(), 2000u);
+  ASSERT_EQ(Reference().next.size(), want.size());
+  double worst = 0;
+  for (size_t i = 0; i < want.size(); ++i) worst = std::max(worst, std::abs(Reference().next[i] - want[i]));
+  std::printf("reference: largest difference of a log-probability %.6f over %zu tokens\n", worst, want.size());
+  EXPECT_LE(worst, 0.01);
+}
+
+TEST(SmolLm2, ReferenceGreedyTokensAreTransformersTokens) {
+  Model& model = Reference().model();
+  auto cache = *worker::KvCache::Create(model.description(), model.kv_type(), 16);
+  ASSERT_GE(Golden()["prompts"].size(), 20u);
+  for (const auto& prompt : Golden()["prompts"]) {
+    std::vector<TokenId> tokens = prompt["prompt"].get<std::vector<TokenId>>();
+    const auto want = prompt["tokens"].get<std::vector<TokenId>>();
+    const auto gaps = prompt["gaps"].get<std::vector<double>>();
+    ASSERT_EQ(want.size(), 64u);
+    worker::KvSequence sequence;
+    ASSERT_TRUE(cache->Reserve(sequence, static_cast<int64_t>(tokens.size() + want.size())));
+    size_t computed = 0;
+    for (size_t step = 0; step < want.size(); ++step) {
+      const worker::BatchSpan span = {.tokens = std::span(tokens).subspan(computed),
+                                      .first_position = static_cast<int64_t>(computed),
+                                      .kv = &sequence};
+      const TokenId token = static_cast<TokenId>(ArgMax(model.Forward({&span, 1}, *cache)));
+      if (token != want[step]) {
+        EXPECT_LE(gaps[step], 0.002) << "token " << step << " after " << prompt["prompt"].dump();
+        break;  // what follows has another context
+      }
+      computed = tokens.size();
+      tokens.push_back(token);
+    }
+    cache->Release(sequence);
+  }
+}
+
+TEST(SmolLm2, FastPathKeepsThePerplexity) {
+  const double ratio = Fast().Perplexity() / Reference().Perplexity();
+  std::printf("perplexity: reference %.4f, fast %.4f\n", Reference().Perplexity(), Fast().Perplexity());
+  EXPECT_NEAR(ratio, 1.0, 0.005);
+}
+
+TEST(SmolLm2, FastPathStaysNearTransformers) {
+  // Over the three best tokens of each position, as the figures of others are stated.
+  const auto want = Golden()["text"]["top_logprobs"].get<std::vector<std::vector<double>>>();
+  const auto ids = Golden()["text"]["top_ids"].get<std::vector<std::vector<TokenId>>>();
+  std::vector<double> differences;
+  size_t same = 0;
+  for (size_t i = 0; i < want.size(); ++i) {
+    for (size_t k = 0; k < 3; ++k) differences.push_back(std::abs(Fast().top[i][k] - want[i][k]));
+    same += Fast().best[i] == ids[i][0];
+  }
+  double mean = 0;
+  for (double d : differences) mean += d;
+  mean /= static_cast<double>(differences.size());
+  const double percentile = Percentile(differences, 0.99);
+  const double agreement = static_cast<double>(same) / static_cast<double>(want.size());
+  std::printf("fast: mean difference %.4f, 99th percentile %.4f, best token the same in %.2f %%\n", mean, percentile,
+              100 * agreement);
+  EXPECT_LE(mean, 0.08);
+  EXPECT_LE(percentile, 0.4);
+  EXPECT_GE(agreement, 0.965);
+}
+
+}  // namespace
+}  // namespace linnet::accuracy

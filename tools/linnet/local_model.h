@@ -1,0 +1,41 @@
+// A model file opened in this process, for the commands that need no server.
+#pragma once
+
+#include <CLI/CLI.hpp>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "absl/status/statusor.h"
+#include "kernels/thread_pool.h"
+#include "tools/linnet/command.h"
+#include "worker/model/model.h"
+
+namespace linnet::cli {
+
+struct LocalModelOptions {
+  std::string model;
+  int threads = 0;  // 0: as many as this process may use
+  bool reference = false;
+};
+// --model, --threads, --reference
+void AddLocalModelOptions(CLI::App* command, LocalModelOptions& options);
+
+struct LocalModel {
+  std::unique_ptr<kernels::ThreadPool> pool;  // outlives the model
+  std::unique_ptr<worker::Model> model;
+  double load_ms = 0;
+};
+// Shows a progress bar where that takes long. A Hugging Face directory is refused with the remedy.
+absl::StatusOr<LocalModel> LoadLocalModel(const LocalModelOptions& options, const CommandContext& context);
+// The same checks of the path, without loading anything.
+absl::Status CheckModelPath(const std::string& path);
+
+// A JSON array of token ids; INVALID_ARGUMENT names file and element.
+absl::StatusOr<std::vector<worker::TokenId>> ReadTokensFile(const std::string& path);
+// Ids within the model's vocabulary.
+absl::Status CheckTokens(const std::vector<worker::TokenId>& tokens, const worker::Model& model);
+
+}  // namespace linnet::cli
