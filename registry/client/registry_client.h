@@ -44,7 +44,7 @@ class RegistryClient {
 
   const std::string& address() const { return options_.address; }
 
-  // UNAVAILABLE unless the registry's health says SERVING within `timeout`.
+  // UNAVAILABLE unless the registry answers within `timeout`.
   absl::Status WaitUntilServing(absl::Duration timeout);
 
   // Models. Names are full ("models/{model}").
@@ -103,19 +103,19 @@ class RegistryClient {
   absl::Status DownloadBlob(const std::string& digest, const std::string& dest_path,
                             const TransferProgress& progress = {}, std::stop_token stop = {});
 
+  // The status of a call on the raw stubs, as the typed calls give it.
+  absl::Status ToStatus(const grpc::Status& status) const { return FromServer(status); }
   // The raw stubs, for streams that these calls do not cover. Live as long as the client.
   v1::Registry::StubInterface* registry_stub() { return registry_.get(); }
   v1::Blobs::StubInterface* blobs_stub() { return blobs_.get(); }
 
  private:
   RegistryClient(Options options, std::shared_ptr<grpc::Channel> channel);
-  absl::Status Unavailable(const absl::Status& status) const;
   template <class Request, class Response>
   absl::StatusOr<Response> Call(grpc::Status (v1::Registry::StubInterface::*method)(grpc::ClientContext*,
                                                                                     const Request&, Response*),
                                 const Request& request);
-  absl::StatusOr<uint64_t> UploadOnce(const std::string& path, const std::string& digest, uint64_t size,
-                                      const TransferProgress& progress, std::stop_token stop);
+  absl::Status FromServer(const grpc::Status& status) const;
 
   const Options options_;
   const std::shared_ptr<grpc::Channel> channel_;

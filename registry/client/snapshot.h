@@ -37,8 +37,8 @@ struct RegistrySnapshot {
 // NOT_FOUND (MODEL_NOT_FOUND) where model, alias or variant does not exist, or the model has no variant yet.
 absl::StatusOr<std::vector<std::string>> VariantsFor(const RegistrySnapshot& snapshot, const ModelReference& reference);
 
-// Applies one event of Watch to the snapshot's maps and advances its revision. An event that is not newer than the
-// snapshot changes nothing. A deleted model takes no variants with it: their own events say so.
+// Applies one event of Watch to the snapshot's maps and advances its revision. An event that is older than the snapshot
+// changes nothing. A deleted model takes no variants with it: their own events say so.
 void ApplyEvent(const v1::Event& event, RegistrySnapshot* snapshot);
 
 // The snapshot as bytes for a file, and back (DATA_LOSS where the bytes are not a snapshot).
