@@ -1,4 +1,5 @@
-// What every command of the `linnet` program shares: the global options, the action to run, and how results are printed.
+// What every command of the `linnet` program shares: the global options, the action to run, and how results are
+// printed.
 //
 //   void AddTokenizeCommand(CLI::App& app, CommandContext& context) {
 //     CLI::App* command = context.Add(app, "tokenize", "Print the tokens of a text",
@@ -33,7 +34,7 @@ inline constexpr int kExitDone = 0;
 inline constexpr int kExitFailed = 1;
 inline constexpr int kExitUsage = 2;
 inline constexpr int kExitNotFound = 3;
-inline constexpr int kExitRefused = 4;      // conflict, quota, permission
+inline constexpr int kExitRefused = 4;  // conflict, quota, permission
 inline constexpr int kExitUnreachable = 5;
 
 class CommandContext {
@@ -46,8 +47,8 @@ class CommandContext {
   // UsageError.
   void OnRun(CLI::App* command, std::function<absl::Status()> action);
 
-  // Prints data to standard output in the chosen format. `table` is what -o table prints; where it is empty, "key: value"
-  // lines of the object. An error to write (a full disk, a closed pipe) comes back as a status.
+  // Prints data to standard output in the chosen format. `table` is what -o table prints; where it is empty, "key:
+  // value" lines of the object. An error to write (a full disk, a closed pipe) comes back as a status.
   absl::Status Print(const nlohmann::ordered_json& data, std::string_view table = {}) const;
   // Writes text to standard output as it stands.
   absl::Status PrintText(std::string_view text) const;

@@ -1,0 +1,238 @@
+// linnet model import | ls | show | rm
+#include <sys/stat.h>
+
+#include <algorithm>
+#include <cstring>
+#include <memory>
+
+#include "absl/strings/str_cat.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/human.h"
+#include "base/sha256.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
+#include "registry/client/names.h"
+#include "tools/linnet/command.h"
+#include "tools/linnet/connect.h"
+#include "tools/linnet/describe_file.h"
+#include "tools/linnet/output.h"
+#include "tools/linnet/progress.h"
+#include "tools/linnet/proto_json.h"
+#include "worker/model/family.h"
+#include "worker/model/memory_plan.h"
+#include "worker/model/weights.h"
+#include "worker/text/chat_template.h"
+#include "worker/text/tokenizer.h"
+
+namespace linnet::cli {
+namespace {
+
+namespace v1 = registry::v1;
+
+struct ImportOptions {
+  std::string file;
+  Naming naming;
+  bool replace = false;
+  bool dry_run = false;
+};
+
+// What the registry is told that loading takes besides weights and KV cache: the buffers of a worker's step at its
+// default size, and what its process takes without any model.
+constexpr int64_t kStepTokens = 512;
+constexpr uint64_t kProcessBytes = 48 << 20;
+
+absl::Status CheckIsFile(const std::string& path) {
+  struct stat st;
+  if (stat(path.c_str(), &st) != 0) return base::ErrnoStatus(errno, "open", path);
+  if (S_ISDIR(st.st_mode)) {
+    return UsageError(absl::StrCat(path, " is a folder; `linnet model import` takes a GGUF file"));
+  }
+  if (!S_ISREG(st.st_mode))
+    return UsageError(absl::StrCat(path, " is not a regular file; copy the model to one first"));
+  return absl::OkStatus();
+}
+
+absl::StatusOr<std::string> Digest(const std::string& path, bool quiet) {
+  LINNET_ASSIGN_OR_RETURN(auto file, base::MappedFile::Open(path));
+  constexpr size_t kStep = 4 << 20;
+  Progress progress("reading", quiet);
+  base::Sha256 hash;
+  const auto bytes = file->bytes();
+  for (size_t done = 0; done < bytes.size(); done += kStep) {
+    const auto part = bytes.subspan(done, std::min(kStep, bytes.size() - done));
+    hash.Update(part);
+    file->Release(part);  // a model may be larger than memory
+    progress.Update(done + part.size(), bytes.size());
+  }
+  return hash.Digest();
+}
+
+// Everything that can be said against the file is said before a byte of it is sent.
+absl::StatusOr<FileDescription> Describe(const ImportOptions& options) {
+  LINNET_RETURN_IF_ERROR(CheckIsFile(options.file));
+  LINNET_ASSIGN_OR_RETURN(auto file, worker::GgufFile::Open(options.file));
+  LINNET_ASSIGN_OR_RETURN(const auto architecture, file->GetString("general.architecture"));
+  const worker::Family* family = worker::FindFamily(architecture);
+  if (family == nullptr) {
+    std::string known;
+    for (const auto& name : worker::FamilyNames()) base::StrAppend(&known, known.empty() ? "" : ", ", name);
+    return base::Error(
+        absl::StatusCode::kInvalidArgument, "INVALID_MODEL_FILE",
+        base::StrCat(options.file, ": architecture '", architecture, "' is not supported; supported are ", known),
+        {{"file", options.file}});
+  }
+  LINNET_ASSIGN_OR_RETURN(const auto description, family->describe(*file));
+  LINNET_ASSIGN_OR_RETURN(const auto bindings, worker::BindTensors(*file, description, *family));
+  LINNET_ASSIGN_OR_RETURN(const auto tokenizer, worker::Tokenizer::FromGguf(*file));
+  LINNET_ASSIGN_OR_RETURN(const auto chat_template, file->GetStringOr("tokenizer.chat_template", ""));
+  if (!chat_template.empty()) {
+    LINNET_RETURN_IF_ERROR(worker::ChatTemplate::Create(std::string(chat_template), tokenizer.get()).status());
+  }
+  const auto plan = worker::PlanMemory(description, bindings, kernels::Precision::kFast, kStepTokens);
+  return DescribeFile(*file, description, plan.scratch_bytes + kProcessBytes, options.naming);
+}
+
+absl::Status Import(const CommandContext& context, const ImportOptions& options) {
+  LINNET_ASSIGN_OR_RETURN(FileDescription described, Describe(options));
+  LINNET_ASSIGN_OR_RETURN(const std::string digest, Digest(options.file, context.quiet));
+  described.variant.mutable_blobs(0)->set_digest(digest);
+  v1::PublishVariantResponse published;
+  if (options.dry_run) {
+    *published.mutable_model() = described.model;
+    *published.mutable_variant() = described.variant;
+  } else {
+    LINNET_ASSIGN_OR_RETURN(auto client, OpenRegistry(context));
+    {
+      Progress progress("uploading", context.quiet);
+      LINNET_RETURN_IF_ERROR(client->UploadFile(options.file, digest,
+                                                [&](uint64_t done, uint64_t total) { progress.Update(done, total); }));
+    }
+    LINNET_ASSIGN_OR_RETURN(published, client->PublishVariant(described.model, described.variant, options.replace));
+  }
+  const v1::Variant& variant = published.variant();
+  LINNET_ASSIGN_OR_RETURN(const auto id, registry::ParseVariantName(variant.name()));
+  Table table({"MODEL", "VARIANT", "PARAMETERS", "SIZE", "DIGEST"});
+  table.Add({id.model, id.variant, Count(published.model().architecture().parameters()),
+             DecimalBytes(variant.blobs(0).size_bytes()), digest.substr(0, 19)});
+  LINNET_RETURN_IF_ERROR(
+      context.Print({{"model", ToJson(published.model())}, {"variant", ToJson(variant)}}, table.Render()));
+  if (!options.dry_run) context.Note(absl::StrCat("try it: linnet run ", id.model, " \"Tell me about the sea.\""));
+  return absl::OkStatus();
+}
+
+absl::Status List(const CommandContext& context) {
+  LINNET_ASSIGN_OR_RETURN(auto client, OpenRegistry(context));
+  LINNET_ASSIGN_OR_RETURN(const auto models, client->ListModels());
+  LINNET_ASSIGN_OR_RETURN(const auto variants, client->ListVariants());
+  Table table({"MODEL", "FAMILY", "PARAMETERS", "CONTEXT", "LICENSE", "VARIANTS"});
+  auto json = nlohmann::ordered_json::array();
+  for (const v1::Model& model : models) {
+    std::string names;
+    for (const v1::Variant& variant : variants) {
+      const auto id = registry::ParseVariantName(variant.name());
+      if (id.ok() && registry::ModelName(id->model) == model.name())
+        absl::StrAppend(&names, names.empty() ? "" : " ", id->variant);
+    }
+    const auto& a = model.architecture();
+    table.Add({ShortName(model.name()), a.family(), Count(a.parameters()), absl::StrCat(a.context_tokens()),
+               model.license(), names});
+    json.push_back(ToJson(model));
+  }
+  if (models.empty()) context.Note("the registry has no models yet; add one: linnet model import FILE.gguf");
+  return context.Print({{"models", json}}, table.Render());
+}
+
+std::string Shapes(const v1::Architecture& a) {
+  if (a.layer_shapes().empty()) return "-";
+  const auto same = [&](const auto& s) { return s.SerializeAsString() == a.layer_shapes(0).SerializeAsString(); };
+  const bool uniform = std::all_of(a.layer_shapes().begin(), a.layer_shapes().end(), same);
+  const auto& s = a.layer_shapes(0);
+  return absl::StrCat(s.query_heads(), " query heads, ", s.kv_heads(), " key/value heads of ", s.head_dim(), ", FFN ",
+                      s.ffn_dim(), uniform ? "" : " in the first layer; others differ");
+}
+
+absl::Status Show(const CommandContext& context, const std::string& typed) {
+  LINNET_ASSIGN_OR_RETURN(const std::string name, ModelNameFrom(typed));
+  LINNET_ASSIGN_OR_RETURN(auto client, OpenRegistry(context));
+  LINNET_ASSIGN_OR_RETURN(const v1::Model model, client->GetModel(name));
+  LINNET_ASSIGN_OR_RETURN(const auto variants, client->ListVariants(name));
+  auto json = ToJson(model);
+  auto list = nlohmann::ordered_json::array();
+  Table table({"VARIANT", "QUANTIZATION", "SIZE", "KV PER TOKEN", "DIGEST"});
+  for (const v1::Variant& variant : variants) {
+    list.push_back(ToJson(variant));
+    table.Add({ShortName(variant.name()), variant.quantization(), DecimalBytes(variant.weight_bytes()),
+               base::HumanBytes(variant.kv_bytes_per_token()),
+               variant.blobs().empty() ? "" : variant.blobs(0).digest().substr(0, 19)});
+  }
+  json["variants"] = std::move(list);
+  const auto& a = model.architecture();
+  nlohmann::ordered_json lines = {{"model", ShortName(model.name())},
+                                  {"name", model.display_name()},
+                                  {"license", model.license()},
+                                  {"family", a.family()},
+                                  {"parameters", Count(a.parameters())},
+                                  {"layers", a.layers()},
+                                  {"width", a.model_dim()},
+                                  {"shape", Shapes(a)},
+                                  {"vocabulary", a.vocab_size()},
+                                  {"context", absl::StrCat(a.context_tokens(), " tokens")},
+                                  {"tied embeddings", a.tied_embeddings() ? "yes" : "no"},
+                                  {"revision", model.revision()}};
+  for (const auto& [alias, variant] : model.aliases()) lines["aliases"][alias] = variant;
+  return context.Print(json, absl::StrCat(ToLines(lines), "\n", table.Render()));
+}
+
+absl::Status Remove(const CommandContext& context, const std::string& typed, bool force) {
+  LINNET_ASSIGN_OR_RETURN(auto client, OpenRegistry(context));
+  if (typed.find('/') != std::string::npos && typed.rfind("models/", 0) != 0) {
+    LINNET_ASSIGN_OR_RETURN(const std::string variant, VariantNameFrom(typed));
+    LINNET_RETURN_IF_ERROR(client->DeleteVariant(variant));
+    context.Note(absl::StrCat("removed ", variant));
+    return absl::OkStatus();
+  }
+  LINNET_ASSIGN_OR_RETURN(const std::string name, ModelNameFrom(typed));
+  LINNET_RETURN_IF_ERROR(client->DeleteModel(name, force));
+  context.Note(absl::StrCat("removed ", name));
+  return absl::OkStatus();
+}
+
+}  // namespace
+
+void AddModelCommands(CLI::App& app, CommandContext& context) {
+  CLI::App* noun = context.Add(app, "model", "Models of the registry: import, list, show, remove");
+  noun->require_subcommand(1);
+
+  auto import = std::make_shared<ImportOptions>();
+  CLI::App* command = context.Add(
+      *noun, "import", "Put a GGUF file into the registry as a variant of a model",
+      {"linnet model import SmolLM2-135M-Instruct.Q4_1.gguf",
+       "linnet model import q8.gguf --name qwen2-1.5b --variant q8_0", "linnet model import m.gguf --dry-run -o yaml"});
+  command->add_option("FILE", import->file, "a GGUF file")->required();
+  command->add_option("--name", import->naming.model, "name of the model (default: from the file)");
+  command->add_option("--variant", import->naming.variant, "name of the variant (default: its quantization)");
+  command->add_flag("--replace", import->replace, "replace a variant of that name that has other contents");
+  command->add_flag("--dry-run", import->dry_run, "only check the file and show what would be published");
+  context.OnRun(command, [&context, import] { return Import(context, *import); });
+
+  command = context.Add(*noun, "ls", "List the models", {"linnet model ls", "linnet model ls -o json"});
+  command->alias("list");
+  context.OnRun(command, [&context] { return List(context); });
+
+  auto shown = std::make_shared<std::string>();
+  command = context.Add(*noun, "show", "Show a model and its variants", {"linnet model show smollm2-135m"});
+  command->add_option("MODEL", *shown, "name of the model")->required();
+  context.OnRun(command, [&context, shown] { return Show(context, *shown); });
+
+  auto removed = std::make_shared<std::string>();
+  auto force = std::make_shared<bool>(false);
+  command = context.Add(*noun, "rm", "Remove a model, or one variant of it",
+                        {"linnet model rm smollm2-135m/q4_1", "linnet model rm smollm2-135m --force"});
+  command->alias("remove");
+  command->add_option("MODEL[/VARIANT]", *removed, "name of the model or variant")->required();
+  command->add_flag("--force", *force, "remove a model together with its variants");
+  context.OnRun(command, [&context, removed, force] { return Remove(context, *removed, *force); });
+}
+
+}  // namespace linnet::cli

@@ -1,0 +1,155 @@
+#include "tools/linnet/program.h"
+
+#include <algorithm>
+#include <cstdio>
+#include <map>
+#include <numeric>
+
+#include "absl/strings/str_cat.h"
+#include "base/log.h"
+#include "base/strings.h"
+#include "base/version.h"
+#include "tools/linnet/command.h"
+#include "tools/linnet/connect.h"
+#include "tools/linnet/output.h"
+
+namespace linnet::cli {
+namespace {
+
+constexpr char kFooter[] = R"(Examples:
+  linnet up                                            start gateway, registry and worker on this machine
+  linnet model import SmolLM2-135M-Instruct.Q4_1.gguf  add a model
+  linnet run smollm2-135m "Why is the sky blue?"       ask it
+  linnet model ls -o json                              for scripts
+
+Exit codes: 0 done, 1 failed, 2 bad usage, 3 not found, 4 refused (conflict, quota, permission), 5 unreachable.
+`linnet COMMAND --help` tells more about a command.)";
+
+// The innermost command that was named, and its full name.
+CLI::App* Innermost(CLI::App* app, std::string* path) {
+  *path = "linnet";
+  while (!app->get_subcommands().empty()) {
+    app = app->get_subcommands().front();
+    absl::StrAppend(path, " ", app->get_name());
+  }
+  return app;
+}
+
+// What was meant, where a word or an option is none that this command knows.
+std::string DidYouMean(CLI::App* command, std::string_view typed) {
+  std::vector<std::string> candidates;
+  if (typed.starts_with("-")) {
+    for (CLI::App* app = command; app != nullptr; app = app->get_parent()) {
+      for (const CLI::Option* option : app->get_options()) {
+        for (const std::string& name : option->get_lnames()) candidates.push_back("--" + name);
+      }
+    }
+  } else {
+    for (const CLI::App* sub : command->get_subcommands([](const CLI::App*) { return true; }))
+      candidates.push_back(sub->get_name());
+  }
+  const std::string nearest = Nearest(typed.substr(0, typed.find('=')), candidates);
+  if (!nearest.empty()) return absl::StrCat("; did you mean '", nearest, "'?");
+  if (typed.starts_with("-") || candidates.empty()) return "";
+  std::string all;
+  for (const std::string& c : candidates) absl::StrAppend(&all, all.empty() ? "" : ", ", c);
+  return absl::StrCat("; there are ", all);
+}
+
+// A command line that does not parse.
+int ReportUsage(CLI::App& app, const CLI::ParseError& error) {
+  std::string path;
+  CLI::App* command = Innermost(&app, &path);
+  std::string message = error.what();
+  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
+    const auto extras = command->remaining(true).empty() ? app.remaining(true) : command->remaining(true);
+    const std::string typed = extras.empty() ? "" : extras.front();
+    const bool takes_commands = !command->get_subcommands([](const CLI::App*) { return true; }).empty();
+    message = absl::StrCat(typed.starts_with("-") ? "unknown option '"
+                           : takes_commands       ? "unknown command '"
+                                                  : "unexpected argument '",
+                           typed, "'", DidYouMean(command, typed));
+  } else if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr &&
+             !command->get_subcommands([](const CLI::App*) { return true; }).empty()) {
+    std::fputs(ForTerminal(command->help(path)).c_str(), stderr);  // a noun without its verb
+    return kExitUsage;
+  }
+  std::fprintf(stderr, "%s: %s\nTry '%s --help'.\n", path.c_str(), ForTerminal(message).c_str(), path.c_str());
+  return kExitUsage;
+}
+
+int Report(const absl::Status& status) {
+  if (status.ok()) return kExitDone;
+  const std::string remedy = Remedy(status);
+  std::fprintf(stderr, "linnet: %s\n", ForTerminal(base::ToStd(status.message())).c_str());
+  if (!remedy.empty()) std::fprintf(stderr, "  %s\n", remedy.c_str());
+  return ExitCode(status);
+}
+
+}  // namespace
+
+std::string Nearest(std::string_view typed, const std::vector<std::string>& candidates) {
+  std::string best;
+  size_t best_distance = typed.size() / 3 + 2;  // more than that many typing mistakes are another word
+  for (const std::string& candidate : candidates) {
+    // Optimal string alignment distance: insertions, deletions, substitutions and swaps of neighbours.
+    std::vector<std::vector<size_t>> d(typed.size() + 1, std::vector<size_t>(candidate.size() + 1));
+    for (size_t i = 0; i <= typed.size(); ++i) d[i][0] = i;
+    std::iota(d[0].begin(), d[0].end(), size_t{0});
+    for (size_t i = 1; i <= typed.size(); ++i) {
+      for (size_t j = 1; j <= candidate.size(); ++j) {
+        const size_t change = d[i - 1][j - 1] + (typed[i - 1] == candidate[j - 1] ? 0 : 1);
+        d[i][j] = std::min({d[i - 1][j] + 1, d[i][j - 1] + 1, change});
+        if (i > 1 && j > 1 && typed[i - 1] == candidate[j - 2] && typed[i - 2] == candidate[j - 1]) {
+          d[i][j] = std::min(d[i][j], d[i - 2][j - 2] + 1);
+        }
+      }
+    }
+    const size_t distance = d[typed.size()][candidate.size()];
+    if (distance < best_distance && distance < candidate.size()) {
+      best_distance = distance;
+      best = candidate;
+    }
+  }
+  return best;
+}
+
+int RunProgram(int argc, const char* const* argv) {
+  base::InitLogging("linnet", "error");
+  CommandContext context;
+  CLI::App app("Linnet serves small language models from CPUs.", "linnet");
+  app.footer(kFooter);
+  app.set_version_flag("--version", std::string("linnet ") + base::kVersion);
+  app.add_option("--registry", context.registry_flag,
+                 "HOST:PORT of the registry (default: the one that `linnet up` runs, else 127.0.0.1:8082)");
+  app.add_option("--gateway", context.gateway_flag,
+                 "HOST:PORT of the gateway's gRPC (default: likewise, else 127.0.0.1:8081)");
+  const std::map<std::string, OutputFormat> formats = {
+      {"table", OutputFormat::kTable}, {"json", OutputFormat::kJson}, {"yaml", OutputFormat::kYaml}};
+  app.add_option("-o,--output", context.format, "table, json or yaml (default: table)")
+      ->transform(CLI::Transformer(formats, CLI::ignore_case).description(""))
+      ->type_name("FORMAT");
+  app.add_flag("-q,--quiet", context.quiet, "no notes and no progress on standard error");
+  app.require_subcommand(1);
+  app.fallthrough();
+  AddUpCommand(app, context);
+  AddModelCommands(app, context);
+  AddVariantCommands(app, context);
+  AddProfileCommands(app, context);
+  AddResolveCommand(app, context);
+  AddWorkerCommands(app, context);
+  AddRunCommand(app, context);
+  AddGenerateCommand(app, context);
+  AddScoreCommand(app, context);
+  AddTokenizeCommand(app, context);
+  AddBenchCommand(app, context);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    if (error.get_exit_code() == 0) return app.exit(error);  // --help, --version
+    return ReportUsage(app, error);
+  }
+  return Report(context.action());
+}
+
+}  // namespace linnet::cli
