@@ -1,0 +1,42 @@
+#include "worker/server/loaded_variant.h"
+
+#include <utility>
+
+#include "base/status_macros.h"
+#include "worker/model/kv_cache.h"
+
+namespace linnet::worker {
+namespace {
+
+class GgufLoader : public VariantLoader {
+ public:
+  explicit GgufLoader(kernels::ThreadPool* pool) : pool_(pool) {}
+
+  absl::StatusOr<std::unique_ptr<LoadedVariant>> Load(const LoadRequest& request) override {
+    auto loaded = std::make_unique<LoadedVariant>();
+    loaded->name = request.variant;
+    loaded->digest = request.digest;
+    loaded->max_running_requests = request.engine.max_running_requests;
+    loaded->max_queued_requests = request.engine.max_queued_requests;
+    Model::Options options;
+    options.max_step_tokens = request.engine.step_token_budget;
+    LINNET_ASSIGN_OR_RETURN(loaded->model, Model::Load(request.path, options, pool_));
+    loaded->numerics_id = loaded->model->numerics_id();
+    loaded->weight_bytes = loaded->model->weight_bytes();
+    loaded->tokenizer = &loaded->model->tokenizer();
+    loaded->chat_template = loaded->model->chat_template();
+    LINNET_ASSIGN_OR_RETURN(loaded->engine, Engine::Create(loaded->model.get(), request.engine));
+    loaded->kv_bytes = static_cast<uint64_t>(loaded->engine->Load().kv_blocks) * kBlockTokens *
+                       KvCache::BytesPerToken(loaded->model->description(), loaded->model->kv_type());
+    return loaded;
+  }
+
+ private:
+  kernels::ThreadPool* const pool_;
+};
+
+}  // namespace
+
+std::unique_ptr<VariantLoader> NewGgufLoader(kernels::ThreadPool* pool) { return std::make_unique<GgufLoader>(pool); }
+
+}  // namespace linnet::worker
