@@ -25,14 +25,14 @@ HWY_BEFORE_NAMESPACE();
 namespace linnet::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-void QuantizeRow(const float* x, int64_t groups, ActivationGroup* out) {
+void QuantizeRow(const float* x, int64_t groups, int64_t stride, ActivationGroup* out) {
   // At most 16 lanes, so that a half group is a whole number of vectors.
   const hn::CappedTag<float, 16> df;
   const hn::RebindToSigned<decltype(df)> di;
   const hn::Rebind<int8_t, decltype(df)> d8;
   constexpr size_t kLanes = hn::MaxLanes(df);
   constexpr size_t kHalf = kGroup / 2;
-  for (int64_t g = 0; g < groups; ++g, x += kGroup, ++out) {
+  for (int64_t g = 0; g < groups; ++g, x += kGroup, out += stride) {
     auto largest = hn::Zero(df);
     for (size_t i = 0; i < kGroup; i += kLanes) largest = hn::Max(largest, hn::Abs(hn::LoadU(df, x + i)));
     const float amax = hn::ReduceMax(df, largest);
@@ -64,8 +64,8 @@ HWY_AFTER_NAMESPACE();
 namespace linnet::kernels {
 namespace {
 
-void QuantizeRowScalar(const float* x, int64_t groups, ActivationGroup* out) {
-  for (int64_t g = 0; g < groups; ++g, x += kGroup, ++out) {
+void QuantizeRowScalar(const float* x, int64_t groups, int64_t stride, ActivationGroup* out) {
+  for (int64_t g = 0; g < groups; ++g, x += kGroup, out += stride) {
     float amax = 0;
     for (int i = 0; i < kGroup; ++i) amax = std::max(amax, std::fabs(x[i]));
     const float inverse = amax < kSmallestActivation ? 0.0f : kLargestQ / amax;

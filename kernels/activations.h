@@ -19,13 +19,26 @@ struct ActivationGroup {
 };
 static_assert(sizeof(ActivationGroup) == 48);
 
-struct Activations::Forms {
-  bool quantized = false;               // `groups` holds the current rows
-  std::vector<ActivationGroup> groups;  // [rows, cols / 32]
+// Rows come in blocks: the same group of all rows of a block lies together, as the kernels read it.
+inline constexpr int64_t kActivationBlock = 16;
+
+struct ActivationBlocks {
+  int64_t block_rows = 0;           // kActivationBlock, or all rows where they are fewer
+  int64_t groups = 0;               // per row
+  ActivationGroup* data = nullptr;  // [blocks, groups, block_rows]
+
+  // Where a row's first group is; the next one is block_rows on.
+  ActivationGroup* Row(int64_t row) const { return data + row / block_rows * block_rows * groups + row % block_rows; }
 };
 
-// One row: x: [groups * 32]. Every ISA gives the same result.
-using QuantizeRowFn = void (*)(const float* x, int64_t groups, ActivationGroup* out);
+struct Activations::Forms {
+  bool quantized = false;  // `blocks` holds the current rows
+  ActivationBlocks blocks;
+  std::vector<ActivationGroup> storage;
+};
+
+// One row: x: [groups * 32] to out[0], out[stride], ... Every ISA gives the same result.
+using QuantizeRowFn = void (*)(const float* x, int64_t groups, int64_t stride, ActivationGroup* out);
 QuantizeRowFn QuantizeRowFor(Isa isa);
 
 }  // namespace linnet::kernels

@@ -188,11 +188,11 @@ TEST(Activations, QuantizeTheSameOnEveryIsa) {
   for (int i = 96; i < 128; ++i) x[i] *= 1e30f;
   for (int i = 0; i < 32; ++i) x[128 + i] = static_cast<float>(i) - 15.5f;  // ties
   std::vector<ActivationGroup> expected(64), got(64);
-  QuantizeRowFor(Isa::kScalar)(x.data(), 64, expected.data());
+  QuantizeRowFor(Isa::kScalar)(x.data(), 64, 1, expected.data());
   EXPECT_EQ(expected[1].scale, 0);
   EXPECT_EQ(expected[2].scale, 0);
   for (const Isa isa : SupportedIsas()) {
-    QuantizeRowFor(isa)(x.data(), 64, got.data());
+    QuantizeRowFor(isa)(x.data(), 64, 1, got.data());
     EXPECT_EQ(0, std::memcmp(got.data(), expected.data(), sizeof(ActivationGroup) * 64)) << IsaName(isa);
   }
   for (int g = 0; g < 64; ++g) {

@@ -44,11 +44,12 @@ constexpr bool kPairwise16 = true;  // u8 x s8 pairs into 16 bits (maddubs), the
 constexpr bool kPairwise16 = false;  // four at once into 32 bits (vpdpbusd, usdot, or what Highway makes of it)
 #endif
 // Rows of x that one pass over a tile's weights serves: as many as there are registers for.
-#if HWY_TARGET <= HWY_AVX3 && HWY_ARCH_X86
-constexpr int kMaxRows = 16;
+#if HWY_ARCH_X86
+constexpr int kMaxRows = HWY_TARGET <= HWY_AVX3_DL ? 16 : HWY_TARGET == HWY_AVX3 ? 8 : 4;
 #else
 constexpr int kMaxRows = 8;
 #endif
+static_assert(kActivationBlock % kMaxRows == 0);
 
 template <DType kType, int kBits_, int kOffset_, bool kHasMin_, bool kSuper_, int kScales_>
 struct Format {
@@ -168,12 +169,12 @@ HWY_INLINE VF AddGroup(VF y, const VI32* dot, const GroupScales<F>& w, const Act
 // One group, four-way dot products: the group's weights stay in registers, rows pass by.
 template <class F, int kRows>
 HWY_INLINE void GroupDirect(const uint8_t* HWY_RESTRICT quants, const GroupScales<F>& scales,
-                            const ActivationGroup* HWY_RESTRICT x, int64_t x_stride, VF* HWY_RESTRICT y) {
+                            const ActivationGroup* HWY_RESTRICT x, VF* HWY_RESTRICT y) {
   const VU8 w0 = Quad<F, 0>(quants), w1 = Quad<F, 1>(quants), w2 = Quad<F, 2>(quants), w3 = Quad<F, 3>(quants);
   const VU8 w4 = Quad<F, 4>(quants), w5 = Quad<F, 5>(quants), w6 = Quad<F, 6>(quants), w7 = Quad<F, 7>(quants);
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
-    const ActivationGroup& a = x[r * x_stride];
+    const ActivationGroup& a = x[r];
     VI32 dot[2] = {StartSum<F>(a, 0), StartSum<F>(a, 1)};
     VI32 first = dot[0];
     first = hn::SumOfMulQuadAccumulate(di32, w0, BroadcastQuad(a.q), first);
@@ -195,7 +196,7 @@ HWY_INLINE void GroupDirect(const uint8_t* HWY_RESTRICT quants, const GroupScale
 // One quad of the pairwise scheme for all rows: sums of products in 16 bits, flushed to 32 before they could overflow.
 template <class F, int kQuad, int kRows>
 HWY_INLINE void QuadPairwise(const uint8_t* HWY_RESTRICT quants, const ActivationGroup* HWY_RESTRICT x,
-                             int64_t x_stride, VI16* HWY_RESTRICT sum16, VI32 (*HWY_RESTRICT sum32)[F::kScales]) {
+                             VI16* HWY_RESTRICT sum16, VI32 (*HWY_RESTRICT sum32)[F::kScales]) {
   constexpr bool kFirst = kQuad % F::kQuadsPer16 == 0;
   constexpr bool kLast = kQuad % F::kQuadsPer16 == F::kQuadsPer16 - 1;
   constexpr int kScale = F::kScales == 2 ? kQuad / 4 : 0;
@@ -205,7 +206,7 @@ HWY_INLINE void QuadPairwise(const uint8_t* HWY_RESTRICT quants, const Activatio
   const VI16 ones = hn::Set(di16, 1);
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
-    const VI8 a = BroadcastQuad(x[r * x_stride].q + 4 * kQuad);
+    const VI8 a = BroadcastQuad(x[r].q + 4 * kQuad);
     VI16 products;
     if constexpr (F::kSignTrick) {
       products = hn::SatWidenMulPairwiseAdd(di16, w_abs, hn::IfNegativeThenNegOrUndefIfZero(w_signed, a));
@@ -223,23 +224,23 @@ HWY_INLINE void QuadPairwise(const uint8_t* HWY_RESTRICT quants, const Activatio
 
 template <class F, int kRows>
 HWY_INLINE void GroupPairwise(const uint8_t* HWY_RESTRICT quants, const GroupScales<F>& scales,
-                              const ActivationGroup* HWY_RESTRICT x, int64_t x_stride, VF* HWY_RESTRICT y) {
+                              const ActivationGroup* HWY_RESTRICT x, VF* HWY_RESTRICT y) {
   VI16 sum16[kRows];
   VI32 sum32[kRows][F::kScales];
 #pragma GCC unroll 16
   for (int r = 0; r < kRows; ++r) {
-    for (int s = 0; s < F::kScales; ++s) sum32[r][s] = StartSum<F>(x[r * x_stride], s);
+    for (int s = 0; s < F::kScales; ++s) sum32[r][s] = StartSum<F>(x[r], s);
   }
-  QuadPairwise<F, 0, kRows>(quants, x, x_stride, sum16, sum32);
-  QuadPairwise<F, 1, kRows>(quants, x, x_stride, sum16, sum32);
-  QuadPairwise<F, 2, kRows>(quants, x, x_stride, sum16, sum32);
-  QuadPairwise<F, 3, kRows>(quants, x, x_stride, sum16, sum32);
-  QuadPairwise<F, 4, kRows>(quants, x, x_stride, sum16, sum32);
-  QuadPairwise<F, 5, kRows>(quants, x, x_stride, sum16, sum32);
-  QuadPairwise<F, 6, kRows>(quants, x, x_stride, sum16, sum32);
-  QuadPairwise<F, 7, kRows>(quants, x, x_stride, sum16, sum32);
+  QuadPairwise<F, 0, kRows>(quants, x, sum16, sum32);
+  QuadPairwise<F, 1, kRows>(quants, x, sum16, sum32);
+  QuadPairwise<F, 2, kRows>(quants, x, sum16, sum32);
+  QuadPairwise<F, 3, kRows>(quants, x, sum16, sum32);
+  QuadPairwise<F, 4, kRows>(quants, x, sum16, sum32);
+  QuadPairwise<F, 5, kRows>(quants, x, sum16, sum32);
+  QuadPairwise<F, 6, kRows>(quants, x, sum16, sum32);
+  QuadPairwise<F, 7, kRows>(quants, x, sum16, sum32);
 #pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) y[r] = AddGroup<F>(y[r], sum32[r], scales, x[r * x_stride]);
+  for (int r = 0; r < kRows; ++r) y[r] = AddGroup<F>(y[r], sum32[r], scales, x[r]);
 }
 #endif  // HWY_ARCH_X86
 
@@ -249,23 +250,25 @@ HWY_NOINLINE void MultiplyTile(const QuantSlice& slice, int64_t tile_index, int6
   const QuantLayout& layout = *slice.layout;
   const uint8_t* HWY_RESTRICT tile = slice.packed + tile_index * layout.tile_bytes;
   const int64_t groups = layout.groups;
-  const ActivationGroup* const x = slice.x + row * groups;
+  const ActivationGroup* const first = slice.x.Row(row);
+  const int64_t x_stride = slice.x.block_rows;
   const int64_t n0 = tile_index * kTileRows;
   for (int lane0 = 0; lane0 < kTileRows && n0 + lane0 < layout.rows; lane0 += kRowLanes) {
     VF y[kRows];
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) y[r] = hn::Zero(df);
     const uint8_t* HWY_RESTRICT quants = tile + lane0 * 4;
-    for (int64_t g = 0; g < groups; ++g, quants += F::kQuantBytes) {
+    const ActivationGroup* HWY_RESTRICT x = first;
+    for (int64_t g = 0; g < groups; ++g, quants += F::kQuantBytes, x += x_stride) {
       GroupScales<F> scales;
       LoadScales<F>(layout, tile, lane0, g, scales);
 #if HWY_ARCH_X86
       if constexpr (kPairwise16) {
-        GroupPairwise<F, kRows>(quants, scales, x + g, groups, y);
+        GroupPairwise<F, kRows>(quants, scales, x, y);
         continue;
       }
 #endif
-      if constexpr (!kPairwise16) GroupDirect<F, kRows>(quants, scales, x + g, groups, y);
+      if constexpr (!kPairwise16) GroupDirect<F, kRows>(quants, scales, x, y);
     }
     const int64_t n = n0 + lane0;
     const size_t valid = static_cast<size_t>(std::min<int64_t>(kRowLanes, layout.rows - n));
@@ -280,26 +283,29 @@ HWY_NOINLINE void MultiplyTile(const QuantSlice& slice, int64_t tile_index, int6
   }
 }
 
+template <class F, int kRows>
+void MultiplyTiles(const QuantSlice& slice, int64_t begin, int64_t end, int64_t row) {
+  for (int64_t tile = begin; tile < end; ++tile) MultiplyTile<F, kRows>(slice, tile, row);
+}
+
 template <class F>
 void Multiply(const QuantSlice& slice) {
-  // A block of x's rows stays in the first-level cache while the slice's weights pass by from the second level.
-  for (int64_t row = 0; row < slice.x_rows;) {
-    const int64_t left = slice.x_rows - row;
-    const int rows = left >= kMaxRows ? kMaxRows : left >= 8 ? 8 : left >= 4 ? 4 : left >= 2 ? 2 : 1;
-    for (int64_t tile = slice.begin_tile; tile < slice.end_tile; ++tile) {
-      if (rows == kMaxRows) {
-        MultiplyTile<F, kMaxRows>(slice, tile, row);
-      } else if (rows == 8) {
-        MultiplyTile<F, 8>(slice, tile, row);
-      } else if (rows == 4) {
-        MultiplyTile<F, 4>(slice, tile, row);
-      } else if (rows == 2) {
-        MultiplyTile<F, 2>(slice, tile, row);
-      } else {
-        MultiplyTile<F, 1>(slice, tile, row);
-      }
+  // Some tiles stay in the first-level cache while blocks of x's rows pass by from the second level.
+  constexpr int64_t kCachedBytes = 20 << 10;
+  const int64_t tiles = std::max<int64_t>(1, kCachedBytes / slice.layout->tile_bytes);
+  for (int64_t begin = slice.begin_tile; begin < slice.end_tile; begin += tiles) {
+    const int64_t end = std::min(slice.end_tile, begin + tiles);
+    int64_t row = 0;
+    // Every step is within a block of activations, because the larger ones come first.
+    for (; row + kMaxRows <= slice.x_rows; row += kMaxRows) MultiplyTiles<F, kMaxRows>(slice, begin, end, row);
+    if constexpr (kMaxRows > 8) {
+      for (; row + 8 <= slice.x_rows; row += 8) MultiplyTiles<F, 8>(slice, begin, end, row);
     }
-    row += rows;
+    if constexpr (kMaxRows > 4) {
+      for (; row + 4 <= slice.x_rows; row += 4) MultiplyTiles<F, 4>(slice, begin, end, row);
+    }
+    for (; row + 2 <= slice.x_rows; row += 2) MultiplyTiles<F, 2>(slice, begin, end, row);
+    for (; row < slice.x_rows; ++row) MultiplyTiles<F, 1>(slice, begin, end, row);
   }
 }
 

@@ -19,7 +19,7 @@ struct QuantSlice {
   const uint8_t* packed = nullptr;
   const QuantLayout* layout = nullptr;
   int64_t begin_tile = 0, end_tile = 0;
-  const ActivationGroup* x = nullptr;  // [x_rows, layout->groups]
+  ActivationBlocks x;
   int64_t x_rows = 0;
   float* y = nullptr;
   int64_t stride = 0;

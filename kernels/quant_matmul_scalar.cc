@@ -18,7 +18,7 @@ void MultiplyScalar(const QuantSlice& slice) {
     for (int64_t r = 0; r < slice.x_rows; ++r) {
       float y = 0;
       for (int64_t g = 0; g < layout.groups; ++g) {
-        const ActivationGroup& x = slice.x[r * layout.groups + g];
+        const ActivationGroup& x = slice.x.Row(r)[g * slice.x.block_rows];
         UnpackGroup(layout, tile, static_cast<int>(n % kTileRows), g, w);
         const int per_scale = kGroup / traits.scales_per_group;
         for (int s = 0; s < traits.scales_per_group; ++s) {

@@ -40,17 +40,20 @@ class QuantMatrix : public Matrix {
   void PrepareForms(Activations& x, ThreadPool& pool) const override {
     Activations::Forms& forms = x.forms();
     if (forms.quantized) return;
-    const int64_t needed = x.rows() * layout_.groups;
-    if (static_cast<int64_t>(forms.groups.size()) < needed) forms.groups.resize(static_cast<size_t>(needed));
+    const int64_t block_rows = std::min(kActivationBlock, x.rows());
+    const int64_t padded_rows = (x.rows() + block_rows - 1) / block_rows * block_rows;
+    const auto needed = static_cast<size_t>(padded_rows * layout_.groups);
+    if (forms.storage.size() < needed) forms.storage.resize(needed);
+    forms.blocks = {.block_rows = block_rows, .groups = layout_.groups, .data = forms.storage.data()};
     const auto quantize = [&](int64_t begin, int64_t end, int) {
       for (int64_t r = begin; r < end; ++r) {
-        quantize_(x.data() + r * x.cols(), layout_.groups, forms.groups.data() + r * layout_.groups);
+        quantize_(x.data() + r * x.cols(), layout_.groups, block_rows, forms.blocks.Row(r));
       }
     };
     if (x.rows() * x.cols() <= kQuantizeAlone) {
       quantize(0, x.rows(), 0);
     } else {
-      pool.ParallelFor(x.rows(), std::max<int64_t>(1, x.rows() / (8 * pool.threads())), quantize);
+      pool.ParallelFor(x.rows(), kActivationBlock, quantize);
     }
     forms.quantized = true;
   }
@@ -61,7 +64,7 @@ class QuantMatrix : public Matrix {
                .layout = &layout_,
                .begin_tile = begin / kTileRows,
                .end_tile = (end + kTileRows - 1) / kTileRows,
-               .x = x.forms().groups.data(),
+               .x = x.forms().blocks,
                .x_rows = x.rows(),
                .y = product.y,
                .stride = stride,

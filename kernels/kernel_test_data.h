@@ -1,0 +1,57 @@
+// Random weights in every format, for tests and benchmarks.
+#pragma once
+
+#include <cstdint>
+#include <cstring>
+#include <random>
+#include <vector>
+
+#include "kernels/dtype.h"
+#include "kernels/float16.h"
+#include "kernels/quant_block.h"
+
+namespace linnet::kernels::testing {
+
+inline constexpr DType kQuantTypes[] = {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
+                                        DType::kQ8_0, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
+
+inline std::vector<float> RandomFloats(int64_t n, std::mt19937& random, float scale = 1.0f) {
+  std::normal_distribution<float> normal(0, scale);
+  std::vector<float> values(static_cast<size_t>(n));
+  for (float& v : values) v = normal(random);
+  return values;
+}
+
+// A valid stored matrix of any type: random bits everywhere, scales of sensible size.
+inline std::vector<uint8_t> RandomWeights(DType type, int64_t rows, int64_t cols, std::mt19937& random) {
+  std::vector<uint8_t> bytes(static_cast<size_t>(rows * BytesFor(type, cols)));
+  const auto half = [&](uint8_t* at, float v) {
+    const uint16_t h = F16FromF32(v);
+    std::memcpy(at, &h, sizeof(h));
+  };
+  std::uniform_real_distribution<float> scale(-0.02f, 0.02f);
+  if (!IsGroupQuantized(type)) {
+    const std::vector<float> values = RandomFloats(rows * cols, random, 0.05f);
+    for (size_t i = 0; i < values.size(); ++i) {
+      if (type == DType::kF32) std::memcpy(&bytes[i * 4], &values[i], 4);
+      if (type == DType::kF16) half(&bytes[i * 2], values[i]);
+      if (type == DType::kBF16) std::memcpy(&bytes[i * 2], reinterpret_cast<const uint8_t*>(&values[i]) + 2, 2);
+    }
+    return bytes;
+  }
+  for (uint8_t& b : bytes) b = static_cast<uint8_t>(random());
+  const DTypeInfo& info = Info(type);
+  for (size_t at = 0; at < bytes.size(); at += static_cast<size_t>(info.block_bytes)) {
+    uint8_t* const block = &bytes[at];
+    if (type == DType::kQ6_K) {
+      half(block + 208, scale(random) / 64);
+      continue;
+    }
+    const float small = type == DType::kQ4_K || type == DType::kQ5_K ? 1.0f / 32 : 1.0f;
+    half(block, scale(random) * small);
+    if (Traits(type).has_min) half(block + 2, scale(random) * small);
+  }
+  return bytes;
+}
+
+}  // namespace linnet::kernels::testing
