@@ -88,7 +88,7 @@ absl::StatusOr<GgufArray> ReadStrings(GgufReader& in, uint64_t count) {
   }
   std::vector<std::string_view> out(count);
   for (std::string_view& text : out) {
-    LINNET_ASSIGN_OR_RETURN(text, in.String("string in array", in.remaining()));
+    LINNET_ASSIGN_OR_RETURN(text, in.String("string in array"));
   }
   return GgufArray(std::move(out));
 }
@@ -173,7 +173,7 @@ absl::StatusOr<GgufValue> ReadValue(GgufReader& in, uint64_t& elements_left) {
       return GgufValue(v == 1);
     }
     case kString: {
-      LINNET_ASSIGN_OR_RETURN(std::string_view v, in.String("value", in.remaining()));
+      LINNET_ASSIGN_OR_RETURN(std::string_view v, in.String("value"));
       return GgufValue(v);
     }
     case kArray: {

@@ -34,7 +34,8 @@ struct GgufTensor {
   int64_t elements() const;
 };
 
-using GgufArray = std::variant<std::vector<int64_t>, std::vector<double>, std::vector<bool>, std::vector<std::string_view>>;
+using GgufArray =
+    std::variant<std::vector<int64_t>, std::vector<double>, std::vector<bool>, std::vector<std::string_view>>;
 // Integers of all widths widen to int64 (uint64 above 2^63-1 is refused), floats to double.
 using GgufValue = std::variant<int64_t, double, bool, std::string_view, GgufArray>;
 

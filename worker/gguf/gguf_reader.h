@@ -6,6 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <limits>
 #include <span>
 #include <string>
 #include <string_view>
@@ -40,7 +41,8 @@ class GgufReader {
   // count · sizeof(T) bytes that the caller copies out; checked against what is left before anything is allocated.
   absl::StatusOr<const std::byte*> Take(std::string_view field, uint64_t count, uint64_t element_bytes);
   // A length of 64 bits, then as many bytes.
-  absl::StatusOr<std::string_view> String(std::string_view field, uint64_t max_bytes);
+  absl::StatusOr<std::string_view> String(std::string_view field,
+                                          uint64_t max_bytes = std::numeric_limits<uint64_t>::max());
 
   // INVALID_ARGUMENT INVALID_MODEL_FILE, with file, byte offset and object before `what`.
   absl::Status Error(std::string_view what) const;

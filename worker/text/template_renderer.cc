@@ -12,8 +12,9 @@
 namespace linnet::worker {
 namespace {
 
-// minja adds where in the template it happened, once for each level: the first is enough.
+// minja adds where in the template it happened, once for each level: the first is enough. It wraps every exception.
 std::string FirstPlace(const std::string& what) {
+  if (what.starts_with("std::bad_alloc")) return "out of memory";
   const size_t place = what.find(" at row ");
   const size_t end = place == std::string::npos ? place : what.find(":\n", place);
   return what.substr(0, end);

@@ -32,7 +32,8 @@ class Tokenizer {
   virtual ~Tokenizer() = default;
 
   // Any bytes are accepted; each byte that belongs to no UTF-8 character is encoded as U+FFFD, as llama.cpp has it.
-  // Time grows as n log n at most, whatever the text. User-defined tokens are always recognised.
+  // A byte that the vocabulary has no token for is left out. Time grows as n log n at most, whatever the text.
+  // User-defined tokens are always recognised.
   virtual std::vector<TokenId> Encode(std::string_view text, const EncodeOptions& options) const = 0;
 
   // The bytes that a token stands for: not necessarily whole UTF-8 characters. Control tokens: "" unless `special`.

@@ -36,24 +36,6 @@ size_t GoodBytes(std::string_view text, size_t at, size_t length) {
   return good;
 }
 
-void AppendUtf8(std::string& out, uint32_t c) {
-  if (c < 0x80) {
-    out.push_back(static_cast<char>(c));
-  } else if (c < 0x800) {
-    out.push_back(static_cast<char>(0xC0 | c >> 6));
-    out.push_back(static_cast<char>(0x80 | (c & 0x3F)));
-  } else if (c < 0x10000) {
-    out.push_back(static_cast<char>(0xE0 | c >> 12));
-    out.push_back(static_cast<char>(0x80 | (c >> 6 & 0x3F)));
-    out.push_back(static_cast<char>(0x80 | (c & 0x3F)));
-  } else {
-    out.push_back(static_cast<char>(0xF0 | c >> 18));
-    out.push_back(static_cast<char>(0x80 | (c >> 12 & 0x3F)));
-    out.push_back(static_cast<char>(0x80 | (c >> 6 & 0x3F)));
-    out.push_back(static_cast<char>(0x80 | (c & 0x3F)));
-  }
-}
-
 }  // namespace
 
 size_t Utf8CharBytes(std::string_view text, size_t at) {
@@ -93,19 +75,11 @@ std::string TokenizerUtf8(std::string_view text) {
       at += bytes;
       continue;
     }
-    // The lead byte's number of ones alone tells the length here, whatever the character's value.
-    const uint8_t lead = Byte(text, at);
-    const size_t length = lead >= 0xF8 ? 0 : lead >= 0xF0 ? 4 : lead >= 0xE0 ? 3 : lead >= 0xC0 ? 2 : 0;
-    uint32_t c = length == 0 ? 0 : lead & (0x7F >> length);
-    bool whole = length != 0 && at + length <= text.size();
-    for (size_t i = 1; whole && i < length; ++i) {
-      const uint8_t b = Byte(text, at + i);
-      whole = (b & 0xC0) == 0x80;
-      c = c << 6 | (b & 0x3F);
-    }
-    if (whole && c <= 0x10FFFF) {
-      AppendUtf8(out, c);
-      at += length;
+    const bool surrogate = at + 2 < text.size() && Byte(text, at) == 0xED && Byte(text, at + 1) >= 0xA0 &&
+                           Byte(text, at + 1) <= 0xBF && (Byte(text, at + 2) & 0xC0) == 0x80;
+    if (surrogate) {
+      out.append(text.substr(at, 3));
+      at += 3;
     } else {
       out.append(kReplacementCharacter);
       ++at;

@@ -1,0 +1,68 @@
+// Any bytes: encoded and decoded again they are the same where they are UTF-8. The first byte picks pre-tokenizer and
+// options. Other inputs are a GGUF file with a vocabulary: refused, or a tokenizer that works.
+#include <cstdint>
+#include <cstdlib>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "worker/text/stream_decoder.h"
+#include "worker/text/test_support.h"
+#include "worker/text/utf8.h"
+
+namespace {
+
+using namespace linnet::worker;  // NOLINT: a program of one file
+
+std::vector<TokenizerFile>& Tokenizers() {
+  static auto* made = [] {
+    auto* all = new std::vector<TokenizerFile>;
+    for (const char* pre : {"smollm", "qwen2", "llama-bpe", "default"}) {
+      VocabularyBuilder builder;
+      builder.pre = pre;
+      for (std::string unit = "a"; unit.size() < 16; unit += unit) builder.Merge(unit, unit);
+      builder.Merge("t", "h");
+      builder.Merge("th", "e");
+      builder.Merge("\xC4\xA0", "the");
+      builder.Merge("1", "2");
+      builder.Control("<|end|>");
+      builder.UserDefined("<tool>");
+      all->push_back(builder.Build());
+    }
+    return all;
+  }();
+  return *made;
+}
+
+void Check(const Tokenizer& tokenizer, std::string_view text, bool parse_special, bool whole_alphabet) {
+  const std::vector<TokenId> ids = tokenizer.Encode(text, {.parse_special = parse_special});
+  std::string bytes;
+  StreamDecoder decoder(&tokenizer, {"stop"});
+  std::string streamed;
+  for (TokenId id : ids) {
+    if (id < 0 || id >= tokenizer.vocab_size()) abort();
+    if (!parse_special && tokenizer.IsControl(id)) abort();
+    bytes.append(tokenizer.TokenBytes(id, /*special=*/true));
+    streamed += decoder.Push(id);
+  }
+  streamed += decoder.Flush();
+  if (whole_alphabet && ReplaceBrokenUtf8(text) == text && bytes != text) abort();
+  if (ReplaceBrokenUtf8(streamed) != streamed) abort();
+  if (streamed.find("stop") != std::string::npos) abort();
+}
+
+}  // namespace
+
+extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
+  const std::string_view input(reinterpret_cast<const char*>(data), size);
+  if (input.starts_with("GGUF")) {
+    const auto file = GgufFile::Parse(BytesOf(input), "fuzz.gguf");
+    if (!file.ok()) return 0;
+    const auto tokenizer = Tokenizer::FromGguf(**file);
+    if (tokenizer.ok()) Check(**tokenizer, "The 123 caf\xC3\xA9 \xFF <|im_end|> aaaa\n", true, false);
+    return 0;
+  }
+  if (input.empty()) return 0;
+  Check(*Tokenizers()[data[0] % 4].tokenizer, input.substr(1), (data[0] & 4) != 0, true);
+  return 0;
+}
