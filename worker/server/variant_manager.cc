@@ -55,7 +55,9 @@ absl::Status Later(std::string_view reason, std::string message) {
 
 VariantManager::VariantManager(Options options) : options_(std::move(options)) {}
 
-VariantManager::~VariantManager() {
+VariantManager::~VariantManager() { Stop(); }
+
+void VariantManager::Stop() {
   StopServing();
   stop_.request_stop();
   {

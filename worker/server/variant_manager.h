@@ -61,8 +61,7 @@ class VariantManager {
     base::Clock* clock = base::Clock::Real();
   };
   explicit VariantManager(Options options);
-  // Stops the thread, ends a fetch, drains for at most Options::drain, unloads.
-  ~VariantManager();
+  ~VariantManager();  // Stop()
 
   // Starts the loader's thread.
   void Start();
@@ -70,6 +69,8 @@ class VariantManager {
   void SetSnapshot(std::shared_ptr<const registry::RegistrySnapshot> snapshot);
   // From now on `Find` refuses with DRAINING; nothing more is loaded.
   void StopServing();
+  // StopServing, ends a fetch and the thread, drains for at most Options::drain, unloads. A second call does nothing.
+  void Stop();
 
   // A ready variant. NOT_FOUND MODEL_NOT_FOUND; UNAVAILABLE LOADING or DRAINING (with RetryInfo), NO_READY_WORKER
   // (failed).

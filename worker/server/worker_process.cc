@@ -306,7 +306,7 @@ WorkerProcess::~WorkerProcess() {
     hub_->WaitUntilEmpty(absl::Seconds(1));
     server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(1));
   }
-  variants_.reset();  // its changes are still told to health and hub
+  if (variants_ != nullptr) variants_->Stop();  // while there is someone to tell
 }
 
 }  // namespace linnet::worker
