@@ -1,0 +1,97 @@
+// A model for tests of the engine: its answer to token t is always t + 1, at once. Token 0 ends a turn; token t is the
+// letter 'a' + (t - 1) mod 26. It records what each step computed, and checks that positions follow each other.
+#pragma once
+
+#include <cstdint>
+#include <map>
+#include <string>
+#include <vector>
+
+#include "absl/log/check.h"
+#include "worker/model/model.h"
+
+namespace linnet::worker {
+
+class FakeTokenizer : public Tokenizer {
+ public:
+  explicit FakeTokenizer(int vocab) : vocab_(vocab) {
+    for (int i = 0; i < vocab; ++i)
+      letters_.push_back(i == 0 ? "" : std::string(1, static_cast<char>('a' + (i - 1) % 26)));
+  }
+  std::vector<TokenId> Encode(std::string_view text, const EncodeOptions&) const override {
+    std::vector<TokenId> tokens;
+    for (char c : text) tokens.push_back(c - 'a' + 1);
+    return tokens;
+  }
+  std::string_view TokenBytes(TokenId id, bool) const override { return letters_[static_cast<size_t>(id)]; }
+  int vocab_size() const override { return vocab_; }
+  bool IsControl(TokenId id) const override { return id == 0; }
+  const std::vector<TokenId>& end_of_generation() const override { return ends_; }
+  TokenId bos() const override { return -1; }
+  TokenId eos() const override { return 0; }
+  const std::vector<std::string>& control_texts() const override { return none_; }
+
+ private:
+  const int vocab_;
+  std::vector<std::string> letters_;
+  const std::vector<TokenId> ends_ = {0};
+  const std::vector<std::string> none_;
+};
+
+class FakeModel : public Model {
+ public:
+  struct Options {
+    int vocab = 100;
+    int64_t context_tokens = 1024;
+    int64_t max_step_tokens = 64;
+  };
+  explicit FakeModel(const Options& options) : options_(options), tokenizer_(options.vocab), pool_(1) {
+    description_.vocab_size = options.vocab;
+    description_.model_dim = 8;
+    description_.context_tokens = options.context_tokens;
+    description_.layers.resize(1);
+    description_.layers[0].attention = {.q_heads = 1, .kv_heads = 1, .head_dim = 8};
+  }
+
+  const ModelDescription& description() const override { return description_; }
+  const Tokenizer& tokenizer() const override { return tokenizer_; }
+  const ChatTemplate* chat_template() const override { return nullptr; }
+  kernels::Precision precision() const override { return kernels::Precision::kFast; }
+  uint64_t weight_bytes() const override { return 0; }
+  uint64_t weight_bytes_per_token() const override { return 0; }
+  std::string numerics_id() const override { return "fake"; }
+  kernels::ThreadPool& pool() override { return pool_; }
+  int64_t max_step_tokens() const override { return options_.max_step_tokens; }
+
+  std::span<float> Forward(std::span<const BatchSpan> batch, KvCache& cache) override {
+    const size_t vocab = static_cast<size_t>(options_.vocab);
+    logits_.clear();
+    steps.emplace_back();
+    for (const BatchSpan& span : batch) {
+      steps.back().push_back(static_cast<int>(span.tokens.size()));
+      CHECK_GE(static_cast<int64_t>(span.kv->blocks.size()) * kBlockTokens,
+               span.first_position + static_cast<int64_t>(span.tokens.size()));
+      if (span.first_position > 0) CHECK_EQ(computed_[span.kv], span.first_position) << "a gap in a sequence";
+      computed_[span.kv] = span.first_position + static_cast<int64_t>(span.tokens.size());
+      if (span.logits == BatchSpan::Logits::kNone) continue;
+      CHECK(span.logits == BatchSpan::Logits::kLast);
+      logits_.resize(logits_.size() + vocab, 0.0f);
+      logits_[logits_.size() - vocab + (static_cast<size_t>(span.tokens.back()) + 1) % vocab] = 1.0f;
+    }
+    if (on_step) on_step();
+    return logits_;
+  }
+
+  std::vector<std::vector<int>> steps;  // tokens of each span of each step
+  std::function<void()> on_step;
+
+ private:
+  const Options options_;
+  const FakeTokenizer tokenizer_;
+  kernels::ThreadPool pool_;
+  ModelDescription description_;
+  std::vector<float> logits_;
+  std::map<const KvSequence*, int64_t> computed_;
+};
+
+}  // namespace linnet::worker

@@ -1,0 +1,54 @@
+#include "worker/model/rope.h"
+
+#include <gtest/gtest.h>
+
+#include <cmath>
+
+namespace linnet::worker {
+namespace {
+
+TEST(Rope, FrequenciesFallGeometrically) {
+  const kernels::RopeTable table = MakeRopeTable({.rotary_dim = 64, .theta = 10000.0});
+  ASSERT_EQ(table.inv_freq.size(), 32u);
+  EXPECT_FLOAT_EQ(table.inv_freq[0], 1.0f);
+  EXPECT_NEAR(table.inv_freq[16], 0.01f, 1e-8);
+  EXPECT_NEAR(table.inv_freq[31], std::pow(10000.0, -62.0 / 64), 1e-10);
+}
+
+TEST(Rope, LinearScalingDividesAll) {
+  const RopeDescription plain = {.rotary_dim = 8, .theta = 500.0};
+  RopeDescription scaled = plain;
+  scaled.scaling = RopeScaling::kLinear;
+  scaled.factor = 4;
+  for (size_t i = 0; i < 4; ++i) {
+    EXPECT_FLOAT_EQ(MakeRopeTable(scaled).inv_freq[i], MakeRopeTable(plain).inv_freq[i] / 4);
+  }
+}
+
+TEST(Rope, Llama3KeepsHighFrequenciesAndDividesLowOnes) {
+  // As Llama 3.2 has it.
+  RopeDescription rope = {.rotary_dim = 64,
+                          .theta = 500000.0,
+                          .scaling = RopeScaling::kLlama3,
+                          .factor = 32,
+                          .low_freq_factor = 1,
+                          .high_freq_factor = 4,
+                          .original_context_tokens = 8192};
+  const std::vector<float> factors = Llama3RopeFactors(rope);
+  ASSERT_EQ(factors.size(), 32u);
+  EXPECT_EQ(factors.front(), 1.0f);
+  EXPECT_EQ(factors.back(), 32.0f);
+  bool between = false;
+  for (size_t i = 1; i < factors.size(); ++i) {
+    EXPECT_GE(factors[i], factors[i - 1]);
+    between |= factors[i] > 1 && factors[i] < 32;
+  }
+  EXPECT_TRUE(between);
+  // The same given as a tensor of divisors.
+  RopeDescription by_factors = {
+      .rotary_dim = 64, .theta = 500000.0, .scaling = RopeScaling::kFactors, .factors = factors};
+  EXPECT_EQ(MakeRopeTable(by_factors).inv_freq, MakeRopeTable(rope).inv_freq);
+}
+
+}  // namespace
+}  // namespace linnet::worker
