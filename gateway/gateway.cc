@@ -108,9 +108,10 @@ std::function<void()> Gateway::CountTokens(const v1::CountTokensRequest& request
   *call->request.mutable_input() = request.input();
   if (deadline != absl::InfiniteFuture()) call->context.set_deadline(absl::ToChronoTime(deadline));
   const std::string worker = choice->worker->status.worker();
-  const std::shared_ptr<WorkerHandle> handle = choice->worker->handle;
+  std::shared_ptr<WorkerHandle> handle = choice->worker->handle;
   handle->stub().async()->CountTokens(&call->context, &call->request, &call->response,
-                                      [this, call, handle, worker, done = std::move(done)](grpc::Status status) {
+                                      [this, call, handle, worker, done = std::move(done)](grpc::Status status) mutable {
+        handle = nullptr;  // before the gateway may go: see WorkerLink
                                         if (status.ok()) {
                                           done(std::move(call->response));
                                         } else {

@@ -78,13 +78,14 @@ class GenerateCall::Attempt : public grpc::ClientReadReactor<v1::GenerateRespons
   void OnDone(const grpc::Status& status) override {
     const std::shared_ptr<Attempt> self = std::move(self_);
     handle_->End();
+    handle_ = nullptr;  // while the gateway, and so another user of gRPC's threads, still lives: see WorkerLink
     const std::shared_ptr<GenerateCall> call = std::move(call_);
     call->OnAttemptDone(base::FromGrpc(status));
   }
 
  private:
   std::shared_ptr<GenerateCall> call_;
-  const std::shared_ptr<WorkerHandle> handle_;
+  std::shared_ptr<WorkerHandle> handle_;
   const std::string address_;
   std::shared_ptr<Attempt> self_;
   grpc::ClientContext context_;

@@ -7,6 +7,7 @@
 #include <grpcpp/support/client_callback.h>
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "absl/base/thread_annotations.h"
@@ -35,101 +36,103 @@ using worker::v1::WorkerStatus;
 
 struct WorkerLink::State {
   base::Mutex mu;
-  // Which stream the state speaks of; an older stream's late events are dropped.
+  base::CondVar ended;
+  // Which stream the state speaks of; an older stream's late messages are dropped.
   uint64_t generation ABSL_GUARDED_BY(mu) = 0;
-  bool open ABSL_GUARDED_BY(mu) = false;      // a stream exists
+  int running ABSL_GUARDED_BY(mu) = 0;  // streams that gRPC is not done with, older ones included
+  bool open ABSL_GUARDED_BY(mu) = false;      // the current stream exists
   bool live ABSL_GUARDED_BY(mu) = false;      // and has said something
   bool was_live ABSL_GUARDED_BY(mu) = false;  // the last stream that ended had been
   int64_t opened_ns ABSL_GUARDED_BY(mu) = 0;
   int64_t heard_ns ABSL_GUARDED_BY(mu) = 0;  // when this or an earlier one last did, or when the link was made
   std::shared_ptr<const WorkerStatus> status ABSL_GUARDED_BY(mu) = std::make_shared<WorkerStatus>();
   absl::Status error ABSL_GUARDED_BY(mu);
-  std::shared_ptr<Stream> stream ABSL_GUARDED_BY(mu);
-  // Null once the link is gone.
-  std::function<void()> on_change ABSL_GUARDED_BY(mu);
 };
 
-// Keeps itself alive until gRPC is done with it.
+// Owned by the link, which keeps it until gRPC is done with it: so its channel ends on the link's thread. (A channel that
+// ends on one of gRPC's own threads, as the last one that uses them, makes that thread wait for itself.)
 class WorkerLink::Stream : public grpc::ClientReadReactor<WorkerStatus> {
  public:
-  Stream(std::shared_ptr<State> state, std::shared_ptr<WorkerHandle> handle, uint64_t generation, base::Clock* clock)
-      : state_(std::move(state)), handle_(std::move(handle)), generation_(generation), clock_(clock) {}
+  Stream(State& state, std::shared_ptr<WorkerHandle> handle, uint64_t generation, const Options& options)
+      : state_(state),
+        handle_(std::move(handle)),
+        generation_(generation),
+        clock_(options.clock),
+        on_change_(options.on_change) {}
 
-  void Start(std::shared_ptr<Stream> self) {
-    self_ = std::move(self);
+  void Start() {
     handle_->stub().async()->WatchStatus(&context_, &request_, this);
     StartRead(&message_);
     StartCall();
   }
   void Cancel() { context_.TryCancel(); }
+  bool done() const { return done_.load(std::memory_order_acquire); }
 
   void OnReadDone(bool ok) override {
     if (!ok) return;  // OnDone follows
     auto status = std::make_shared<const WorkerStatus>(std::move(message_));
-    if (std::function<void()> on_change; Heard(std::move(status), &on_change) && on_change) on_change();
+    bool heard = false;
+    {
+      base::MutexLock lock(&state_.mu);
+      heard = state_.generation == generation_;
+      if (heard) {
+        state_.live = true;
+        state_.heard_ns = clock_->MonotonicNs();
+        state_.status = std::move(status);
+      }
+    }
+    if (heard && on_change_) on_change_();
     message_.Clear();
     StartRead(&message_);
   }
   void OnDone(const grpc::Status& status) override {
-    const std::shared_ptr<Stream> self = std::move(self_);
-    if (std::function<void()> on_change; Ended(status, &on_change) && on_change) on_change();
+    const absl::Status error = base::FromGrpc(status);
+    const std::function<void()> on_change = on_change_;
+    {
+      base::MutexLock lock(&state_.mu);
+      if (state_.generation == generation_) {
+        state_.was_live = state_.live;
+        state_.open = false;
+        state_.live = false;
+        state_.error = error;
+      }
+      --state_.running;
+      state_.ended.NotifyAll();
+      done_.store(true, std::memory_order_release);
+    }
+    // The link may be gone by now, and this stream with it.
+    if (on_change) on_change();
   }
 
  private:
-  // False where the link has gone on to another stream.
-  bool Heard(std::shared_ptr<const WorkerStatus> status, std::function<void()>* on_change) {
-    base::MutexLock lock(&state_->mu);
-    if (state_->generation != generation_) return false;
-    state_->live = true;
-    state_->heard_ns = clock_->MonotonicNs();
-    state_->status = std::move(status);
-    *on_change = state_->on_change;
-    return true;
-  }
-  bool Ended(const grpc::Status& status, std::function<void()>* on_change) {
-    std::shared_ptr<Stream> stream;  // this one; released under no lock
-    base::MutexLock lock(&state_->mu);
-    if (state_->generation != generation_) return false;
-    state_->was_live = state_->live;
-    state_->open = false;
-    state_->live = false;
-    state_->error = base::FromGrpc(status);
-    stream = std::move(state_->stream);
-    *on_change = state_->on_change;
-    return true;
-  }
-
-  const std::shared_ptr<State> state_;
+  State& state_;
   const std::shared_ptr<WorkerHandle> handle_;
   const uint64_t generation_;
   base::Clock* const clock_;
-  std::shared_ptr<Stream> self_;
+  const std::function<void()> on_change_;
+  std::atomic<bool> done_{false};
   grpc::ClientContext context_;
   const WatchStatusRequest request_;
   WorkerStatus message_;
 };
 
 WorkerLink::WorkerLink(Options options)
-    : options_(std::move(options)), backoff_({.max = kMaxBackoff}, RandomSeed()), state_(std::make_shared<State>()) {
+    : options_(std::move(options)), backoff_({.max = kMaxBackoff}, RandomSeed()), state_(std::make_unique<State>()) {
   base::MutexLock lock(&state_->mu);
-  state_->on_change = options_.on_change;
   state_->heard_ns = options_.clock->MonotonicNs();
 }
 
 WorkerLink::~WorkerLink() {
-  std::shared_ptr<Stream> stream;
-  {
-    base::MutexLock lock(&state_->mu);
-    ++state_->generation;
-    state_->on_change = nullptr;
-    stream = std::move(state_->stream);
-  }
-  if (stream != nullptr) stream->Cancel();
+  for (const auto& stream : streams_) stream->Cancel();
+  base::MutexLock lock(&state_->mu);
+  ++state_->generation;
+  while (state_->running > 0) state_->ended.Wait(&state_->mu);
 }
 
 void WorkerLink::Tick() {
   const int64_t now_ns = options_.clock->MonotonicNs();
-  std::shared_ptr<Stream> silent;
+  std::erase_if(streams_, [](const std::unique_ptr<Stream>& stream) { return stream->done(); });
+  bool silent = false;
   absl::Status error;
   bool lost = false;
   {
@@ -140,7 +143,7 @@ void WorkerLink::Tick() {
         return;
       }
       ++state_->generation;  // what it still says is not listened to
-      silent = std::move(state_->stream);
+      silent = true;
       lost = state_->live;
       state_->open = false;
       state_->live = false;
@@ -150,8 +153,8 @@ void WorkerLink::Tick() {
       error = std::exchange(state_->error, absl::OkStatus());
     }
   }
-  if (silent != nullptr) {
-    silent->Cancel();
+  if (silent) {
+    for (const auto& stream : streams_) stream->Cancel();
     handle_ = nullptr;
   }
   if (lost) {
@@ -167,17 +170,17 @@ void WorkerLink::Tick() {
 
 void WorkerLink::Open() {
   if (handle_ == nullptr) handle_ = std::make_shared<WorkerHandle>(options_.make_stub(options_.address));
-  std::shared_ptr<Stream> stream;
+  uint64_t generation = 0;
   {
     base::MutexLock lock(&state_->mu);
-    ++state_->generation;
+    generation = ++state_->generation;
+    ++state_->running;
     state_->open = true;
     state_->live = false;
     state_->opened_ns = options_.clock->MonotonicNs();
-    stream = std::make_shared<Stream>(state_, handle_, state_->generation, options_.clock);
-    state_->stream = stream;
   }
-  stream->Start(stream);
+  streams_.push_back(std::make_unique<Stream>(*state_, handle_, generation, options_));
+  streams_.back()->Start();
 }
 
 std::shared_ptr<const WorkerView> WorkerLink::View() const {

@@ -11,6 +11,7 @@
 #include <functional>
 #include <memory>
 #include <string>
+#include <vector>
 
 #include "absl/time/time.h"
 #include "base/backoff.h"
@@ -36,7 +37,7 @@ class WorkerLink {
     std::function<void()> on_change;
   };
   explicit WorkerLink(Options options);
-  // Cancels the stream; its last callback may come later and touches nothing of this object.
+  // Cancels the stream and waits until gRPC is done with it.
   ~WorkerLink();
 
   // Opens the stream where its time has come, gives up a silent one. Call it every 100 ms or so.
@@ -54,8 +55,9 @@ class WorkerLink {
   base::Backoff backoff_;
   int64_t next_attempt_ns_ = 0;
   std::shared_ptr<WorkerHandle> handle_;
-  // Shared with the stream's callbacks, which may outlive the link.
-  const std::shared_ptr<State> state_;
+  const std::unique_ptr<State> state_;
+  // The current one last; the others are on their way out.
+  std::vector<std::unique_ptr<Stream>> streams_;
   // The last View and what it was made from.
   mutable std::shared_ptr<const WorkerView> view_;
   mutable std::shared_ptr<const worker::v1::WorkerStatus> view_status_;
