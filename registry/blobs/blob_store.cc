@@ -78,16 +78,21 @@ unsigned long long FileOps::FreeBytes(const char* path) {
 class BlobStore::FileReader final : public Reader {
  public:
   FileReader(const BlobStore* store, std::string digest, std::string path, Fd fd, uint64_t size, uint64_t offset)
-      : store_(store), digest_(std::move(digest)), path_(std::move(path)), fd_(std::move(fd)), size_(size),
-        offset_(offset), hashing_(offset == 0) {}
+      : store_(store),
+        digest_(std::move(digest)),
+        path_(std::move(path)),
+        fd_(std::move(fd)),
+        size_(size),
+        offset_(offset),
+        hashing_(offset == 0) {}
 
   absl::Status Read(size_t max_bytes, std::string* data) override {
     const size_t wanted = static_cast<size_t>(std::min<uint64_t>(max_bytes, size_ - offset_));
     data->resize(wanted);
     size_t got = 0;
     while (got < wanted) {
-      const ssize_t n = store_->options_.ops->Read(fd_.get(), data->data() + got, wanted - got,
-                                                   static_cast<off_t>(offset_ + got));
+      const ssize_t n =
+          store_->options_.ops->Read(fd_.get(), data->data() + got, wanted - got, static_cast<off_t>(offset_ + got));
       if (n < 0 && errno == EINTR) continue;
       if (n < 0) return base::ErrnoStatus(errno, "read blob", path_);
       if (n == 0) return store_->Corrupt(digest_);  // shorter than it was
@@ -191,19 +196,20 @@ absl::StatusOr<BlobState> BlobStore::Status(const std::string& digest) const {
 absl::Status BlobStore::CheckRoom(const std::string& digest, uint64_t more_bytes) const {
   const uint64_t free = options_.ops->FreeBytes(options_.path.c_str());
   if (free >= options_.reserve_bytes && more_bytes <= free - options_.reserve_bytes) return absl::OkStatus();
-  return base::Error(absl::StatusCode::kResourceExhausted, "OUT_OF_DISK",
-                     base::StrCat("blob ", digest, " needs ", base::HumanBytes(more_bytes), " more, ", options_.path,
-                                  " has ", base::HumanBytes(free), " free of which ",
-                                  base::HumanBytes(options_.reserve_bytes),
-                                  " are kept; free some space on the registry's disk"),
-                     {{"path", options_.path}, {"free_bytes", base::StrCat(free)}});
+  return base::Error(
+      absl::StatusCode::kResourceExhausted, "OUT_OF_DISK",
+      base::StrCat("blob ", digest, " needs ", base::HumanBytes(more_bytes), " more, ", options_.path, " has ",
+                   base::HumanBytes(free), " free of which ", base::HumanBytes(options_.reserve_bytes),
+                   " are kept; free some space on the registry's disk"),
+      {{"path", options_.path}, {"free_bytes", base::StrCat(free)}});
 }
 
 absl::StatusOr<std::unique_ptr<BlobStore::Upload>> BlobStore::StartUpload(const std::string& digest, uint64_t size,
                                                                           uint64_t offset) {
   LINNET_RETURN_IF_ERROR(CheckDigest(digest));
   if (size > options_.max_blob_bytes) {
-    return base::FieldErrors({{"size_bytes", base::StrCat("must be at most ", options_.max_blob_bytes, ", is ", size)}});
+    return base::FieldErrors(
+        {{"size_bytes", base::StrCat("must be at most ", options_.max_blob_bytes, ", is ", size)}});
   }
   {
     base::MutexLock lock(&mu_);
@@ -253,12 +259,16 @@ absl::StatusOr<std::unique_ptr<BlobStore::Upload>> BlobStore::StartUpload(const 
     }
     if (partial_files >= options_.max_partial_files) {
       return base::Error(absl::StatusCode::kResourceExhausted, "LIMIT_EXCEEDED",
-                         base::StrCat(partial_files, " unfinished uploads are on the registry's disk, the most it keeps; "
-                                                     "finish them, or wait until they are removed for age"));
+                         base::StrCat(partial_files,
+                                      " unfinished uploads are on the registry's disk, the most it keeps; "
+                                      "finish them, or wait until they are removed for age"));
     }
   }
-  FileUpload::Files files{.digest = digest, .part = PartPath(digest), .synced = SyncedPath(digest),
-                          .blob = BlobPath(digest), .folder = options_.path};
+  FileUpload::Files files{.digest = digest,
+                          .part = PartPath(digest),
+                          .synced = SyncedPath(digest),
+                          .blob = BlobPath(digest),
+                          .folder = options_.path};
   auto upload = std::make_unique<FileUpload>(std::move(files), size, options_.sync_bytes, options_.ops,
                                              [this, digest] { EndUpload(digest); });
   guard.store = nullptr;  // the upload's destructor does it now

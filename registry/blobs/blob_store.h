@@ -54,8 +54,8 @@ class BlobStore {
   // INVALID_ARGUMENT where the digest is malformed; a blob of which nothing is known is not an error.
   absl::StatusOr<BlobState> Status(const std::string& digest) const;
 
-  // A blob's bytes on their way in. Not thread-safe; must not outlive the store. Destroyed before Finish, it leaves what
-  // came, synced, for the next one.
+  // A blob's bytes on their way in. Not thread-safe; must not outlive the store. Destroyed before Finish, it leaves
+  // what came, synced, for the next one.
   class Upload {
    public:
     virtual ~Upload() = default;
@@ -67,9 +67,9 @@ class BlobStore {
     virtual uint64_t received_bytes() const = 0;
     virtual uint64_t size_bytes() const = 0;
   };
-  // REQUIRES: the blob is not complete (ALREADY_EXISTS). Hashes what is there already (takes a while where that is much).
-  // OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH, metadata expected_offset) unless offset is what Status() gives; ABORTED
-  // (STATE_CONFLICT) while another upload of it runs; RESOURCE_EXHAUSTED (QUEUE_FULL, OUT_OF_DISK).
+  // REQUIRES: the blob is not complete (ALREADY_EXISTS). Hashes what is there already (takes a while where that is
+  // much). OUT_OF_RANGE (UPLOAD_OFFSET_MISMATCH, metadata expected_offset) unless offset is what Status() gives;
+  // ABORTED (STATE_CONFLICT) while another upload of it runs; RESOURCE_EXHAUSTED (QUEUE_FULL, OUT_OF_DISK).
   absl::StatusOr<std::unique_ptr<Upload>> StartUpload(const std::string& digest, uint64_t size, uint64_t offset);
 
   // A complete blob's file: NOT_FOUND otherwise.
@@ -87,8 +87,8 @@ class BlobStore {
   // OUT_OF_RANGE where offset is beyond the end.
   absl::StatusOr<std::unique_ptr<Reader>> OpenReader(const std::string& digest, uint64_t offset) const;
 
-  // Reads and hashes a complete blob: DATA_LOSS (BLOB_CORRUPT) with the remedy. A blob that does not have its digest, here
-  // or in a Reader, is set aside as {hex}.corrupt, so that it can be uploaded again.
+  // Reads and hashes a complete blob: DATA_LOSS (BLOB_CORRUPT) with the remedy. A blob that does not have its digest,
+  // here or in a Reader, is set aside as {hex}.corrupt, so that it can be uploaded again.
   absl::Status Verify(const std::string& digest) const;
 
   // Removes complete blobs that are not among `referenced` (digests) and older than orphan_age; gives their number.

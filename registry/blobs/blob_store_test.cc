@@ -86,7 +86,8 @@ class BlobStoreTest : public testing::Test {
     auto upload = store_->StartUpload(digest, data.size(), 0);
     if (!upload.ok()) return upload.status();
     for (size_t at = 0; at < data.size(); at += chunk) {
-      if (absl::Status status = (*upload)->Append(std::string_view(data).substr(at, chunk)); !status.ok()) return status;
+      if (absl::Status status = (*upload)->Append(std::string_view(data).substr(at, chunk)); !status.ok())
+        return status;
     }
     return (*upload)->Finish();
   }

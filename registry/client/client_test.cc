@@ -106,7 +106,8 @@ TEST_F(ClientTest, UploadAndDownloadGiveTheSameBytes) {
   std::string data(3'500'000, 'a');
   for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 31 + i / 1000);
   uint64_t sent = 0;
-  ASSERT_THAT(client_->UploadFile(WriteFile(data), DigestOf(data), [&](uint64_t done, uint64_t) { sent = done; }), IsOk());
+  ASSERT_THAT(client_->UploadFile(WriteFile(data), DigestOf(data), [&](uint64_t done, uint64_t) { sent = done; }),
+              IsOk());
   EXPECT_EQ(sent, data.size());
   const std::string dest = dir_ + "/copy";
   ASSERT_THAT(client_->DownloadBlob(DigestOf(data), dest), IsOk());
@@ -172,7 +173,8 @@ TEST_F(ClientTest, UploadGoesOnAfterTheRegistryRestarts) {
 TEST_F(ClientTest, StopEndsATransfer) {
   std::stop_source stop;
   const std::string data(4'000'000, 'e');
-  EXPECT_THAT(client_->UploadFile(WriteFile(data), DigestOf(data), [&](uint64_t, uint64_t) { stop.request_stop(); }, stop.get_token()),
+  EXPECT_THAT(client_->UploadFile(
+                  WriteFile(data), DigestOf(data), [&](uint64_t, uint64_t) { stop.request_stop(); }, stop.get_token()),
               StatusIs(absl::StatusCode::kCancelled));
 }
 
@@ -294,7 +296,8 @@ TEST(SnapshotTest, ReferencesResolveToVariants) {
   RegistrySnapshot snapshot;
   v1::Model& model = snapshot.models["models/m"];
   model.set_name("models/m");
-  EXPECT_THAT(VariantsFor(snapshot, *ParseModelReference("m")), StatusIs(absl::StatusCode::kNotFound, HasSubstr("no variant yet")));
+  EXPECT_THAT(VariantsFor(snapshot, *ParseModelReference("m")),
+              StatusIs(absl::StatusCode::kNotFound, HasSubstr("no variant yet")));
   for (const char* name : {"models/m/variants/q4_1", "models/m/variants/f16", "models/m2/variants/q8_0"}) {
     snapshot.variants[name].set_name(name);
   }
@@ -304,7 +307,8 @@ TEST(SnapshotTest, ReferencesResolveToVariants) {
   EXPECT_THAT(*VariantsFor(snapshot, *ParseModelReference("m@stable")), testing::ElementsAre("models/m/variants/q4_1"));
   EXPECT_THAT(*VariantsFor(snapshot, *ParseModelReference("m/f16")), testing::ElementsAre("models/m/variants/f16"));
   for (const char* missing : {"x", "m@canary", "m/q8_0"}) {
-    EXPECT_EQ(base::ErrorReason(VariantsFor(snapshot, *ParseModelReference(missing)).status()), "MODEL_NOT_FOUND") << missing;
+    EXPECT_EQ(base::ErrorReason(VariantsFor(snapshot, *ParseModelReference(missing)).status()), "MODEL_NOT_FOUND")
+        << missing;
   }
 }
 

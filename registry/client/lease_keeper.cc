@@ -99,8 +99,8 @@ class Keeper final : public LeaseKeeper {
       base::MutexLock lock(&mu_);
       context_ = nullptr;
       if (renew_after.status().code() != last_status_.code() && !stopping_) {
-        LOG(INFO) << base::LogFields("worker lease", {{"worker", worker.name()},
-                                                      {"status", std::string(renew_after.status().ToString())}});
+        LOG(INFO) << base::LogFields(
+            "worker lease", {{"worker", worker.name()}, {"status", std::string(renew_after.status().ToString())}});
       }
       last_status_ = renew_after.status();
       const auto until = std::chrono::steady_clock::now() + absl::ToChronoNanoseconds(wait);
@@ -131,7 +131,8 @@ absl::StatusOr<std::unique_ptr<LeaseKeeper>> LeaseKeeper::Create(Options options
   if (!ParseWorkerName(options.worker.name()).ok()) {
     violations.emplace_back("worker.name", base::StrCat("must be workers/{worker}, is '", options.worker.name(), "'"));
   }
-  if (!base::ParseHostPort(options.worker.address()).ok()) violations.emplace_back("worker.address", "must be host:port");
+  if (!base::ParseHostPort(options.worker.address()).ok())
+    violations.emplace_back("worker.address", "must be host:port");
   if (options.duration <= absl::ZeroDuration() || options.duration > kMaxDuration) {
     violations.emplace_back("duration", "must be above 0 and at most 60 s");
   }

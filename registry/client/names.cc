@@ -18,8 +18,7 @@ std::string Quoted(std::string_view text) {
 
 absl::Status Malformed(std::string_view what, std::string_view name, std::string_view form) {
   return base::FieldErrors(
-      {{std::string(what),
-        base::StrCat(Quoted(name), " is not ", form, " of a-z, 0-9, '.', '-', '_'")}});
+      {{std::string(what), base::StrCat(Quoted(name), " is not ", form, " of a-z, 0-9, '.', '-', '_'")}});
 }
 
 absl::StatusOr<std::string> ParseSimple(std::string_view name, std::string_view collection, std::string_view form) {

@@ -14,7 +14,8 @@ TEST(NamesTest, IdsFollowTheRuleAtItsEdges) {
   for (const char* good : {"a", "0", "smollm2-135m", "qwen2.5_1.5b", "a.-_"}) EXPECT_TRUE(IsValidId(good)) << good;
   EXPECT_TRUE(IsValidId(std::string(63, 'a')));
   EXPECT_FALSE(IsValidId(std::string(64, 'a')));
-  for (const char* bad : {"", "-a", ".a", "_a", "A", "a b", "a/b", "a@b", "é", "a\n"}) EXPECT_FALSE(IsValidId(bad)) << bad;
+  for (const char* bad : {"", "-a", ".a", "_a", "A", "a b", "a/b", "a@b", "é", "a\n"})
+    EXPECT_FALSE(IsValidId(bad)) << bad;
   EXPECT_FALSE(IsValidId(std::string_view("a\0b", 3)));
 }
 
@@ -27,7 +28,8 @@ TEST(NamesTest, NamesParseToWhatTheyWereMadeOf) {
 }
 
 TEST(NamesTest, OtherNamesAreRefused) {
-  for (const char* bad : {"", "models/", "models", "model/x", "models/x/", "models/x/variants/y", "Models/x", "models/../x"}) {
+  for (const char* bad :
+       {"", "models/", "models", "model/x", "models/x/", "models/x/variants/y", "Models/x", "models/../x"}) {
     EXPECT_EQ(ParseModelName(bad).status().code(), absl::StatusCode::kInvalidArgument) << bad;
   }
   for (const char* bad : {"models/x", "models/x/variants", "models/x/variants/", "models//variants/y",

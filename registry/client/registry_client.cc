@@ -94,8 +94,8 @@ absl::Status RegistryClient::WaitUntilServing(absl::Duration timeout) {
   v1::ListModelsResponse response;
   const grpc::Status status = registry_->ListModels(&context, request, &response);
   if (status.error_code() != grpc::StatusCode::DEADLINE_EXCEEDED) return FromServer(status);
-  return FromServer(grpc::Status(grpc::StatusCode::UNAVAILABLE,
-                                 base::StrCat("no answer within ", absl::FormatDuration(timeout))));
+  return FromServer(
+      grpc::Status(grpc::StatusCode::UNAVAILABLE, base::StrCat("no answer within ", absl::FormatDuration(timeout))));
 }
 
 // Models -------------------------------------------------------------------------------------------------------------

@@ -91,15 +91,15 @@ class RegistryClient {
   absl::StatusOr<v1::BlobStatus> GetBlobStatus(const std::string& digest);
 
   // Brings the file's bytes into the blob store; returns at once where they are there already. Goes on where an earlier
-  // upload (of this or another process) ended, and after a lost connection. DATA_LOSS (BLOB_CORRUPT) where the file does
-  // not have this digest; RESOURCE_EXHAUSTED (OUT_OF_DISK); CANCELLED when `stop` asks for it.
+  // upload (of this or another process) ended, and after a lost connection. DATA_LOSS (BLOB_CORRUPT) where the file
+  // does not have this digest; RESOURCE_EXHAUSTED (OUT_OF_DISK); CANCELLED when `stop` asks for it.
   absl::Status UploadFile(const std::string& path, const std::string& digest, const TransferProgress& progress = {},
                           std::stop_token stop = {});
 
-  // Fetches a blob into dest_path: into dest_path + ".part" first (an existing one is resumed), whose SHA-256 is checked,
-  // then synced and renamed; so dest_path is either absent or whole. Returns at once where dest_path exists with
-  // the blob's size. One caller at a time per dest_path. DATA_LOSS (BLOB_CORRUPT) where the bytes do not have
-  // the digest (the partial file is dropped); RESOURCE_EXHAUSTED (OUT_OF_DISK); NOT_FOUND; CANCELLED.
+  // Fetches a blob into dest_path: into dest_path + ".part" first (an existing one is resumed), whose SHA-256 is
+  // checked, then synced and renamed; so dest_path is either absent or whole. Returns at once where dest_path exists
+  // with the blob's size. One caller at a time per dest_path. DATA_LOSS (BLOB_CORRUPT) where the bytes do not have the
+  // digest (the partial file is dropped); RESOURCE_EXHAUSTED (OUT_OF_DISK); NOT_FOUND; CANCELLED.
   absl::Status DownloadBlob(const std::string& digest, const std::string& dest_path,
                             const TransferProgress& progress = {}, std::stop_token stop = {});
 

@@ -43,8 +43,8 @@ absl::StatusOr<std::vector<std::string>> VariantsFor(const RegistrySnapshot& sna
   }
   std::vector<std::string> names;
   const std::string prefix = base::StrCat(model_name, "/variants/");
-  for (auto it = snapshot.variants.lower_bound(prefix);
-       it != snapshot.variants.end() && it->first.starts_with(prefix); ++it) {
+  for (auto it = snapshot.variants.lower_bound(prefix); it != snapshot.variants.end() && it->first.starts_with(prefix);
+       ++it) {
     names.push_back(it->first);
   }
   if (names.empty()) return NotFound(base::StrCat("model ", reference.model, " has no variant yet"), model_name);

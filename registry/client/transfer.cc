@@ -80,7 +80,9 @@ bool Resumable(const absl::Status& status) {
 class Persistence {
  public:
   Persistence(absl::Duration patience, std::string digest, std::stop_token stop)
-      : patience_(patience), digest_(std::move(digest)), stop_(std::move(stop)),
+      : patience_(patience),
+        digest_(std::move(digest)),
+        stop_(std::move(stop)),
         backoff_({.initial = absl::Milliseconds(100), .max = absl::Seconds(5)}, std::random_device()()) {}
 
   // OK: try again. Otherwise what the transfer ends with.
@@ -185,8 +187,8 @@ absl::Status StartOver(Partial* partial) {
 absl::Status WriteChunk(const std::string& data, Partial* partial) {
   size_t done = 0;
   while (done < data.size()) {
-    const ssize_t n = pwrite(partial->fd, data.data() + done, data.size() - done,
-                             static_cast<off_t>(partial->offset + done));
+    const ssize_t n =
+        pwrite(partial->fd, data.data() + done, data.size() - done, static_cast<off_t>(partial->offset + done));
     if (n < 0 && errno == EINTR) continue;
     if (n <= 0) return base::ErrnoStatus(n < 0 ? errno : EIO, "write downloaded blob to", partial->path);
     done += static_cast<size_t>(n);
@@ -289,15 +291,16 @@ absl::Status RegistryClient::DownloadBlob(const std::string& digest, const std::
   partial.fd = file.get();
   if (flock(file.get(), LOCK_EX | LOCK_NB) != 0) {
     return base::Error(absl::StatusCode::kAborted, "STATE_CONFLICT",
-                       base::StrCat(partial.path, " is being downloaded already; wait for that"), {{"path", dest_path}});
+                       base::StrCat(partial.path, " is being downloaded already; wait for that"),
+                       {{"path", dest_path}});
   }
   LINNET_RETURN_IF_ERROR(HashExisting(&partial));
 
   Persistence persistence(options_.transfer_patience, digest, stop);
   for (;;) {
     absl::Status local;
-    const absl::Status failure = FromServer(
-        DownloadStream(blobs_.get(), digest, options_.transfer_patience, progress, stop, &partial, &local));
+    const absl::Status failure =
+        FromServer(DownloadStream(blobs_.get(), digest, options_.transfer_patience, progress, stop, &partial, &local));
     LINNET_RETURN_IF_ERROR(local);
     if (failure.ok()) {
       if (std::string actual = partial.hash.Digest(); actual != digest) {

@@ -118,9 +118,10 @@ class WatcherImpl final : public Watcher {
 
   void Save(const RegistrySnapshot& snapshot) {
     if (options_.snapshot_path.empty()) return;
-    if (absl::Status status = base::WriteFileDurably(options_.snapshot_path, SerializeSnapshot(snapshot)); !status.ok()) {
-      LOG(WARNING) << base::LogFields("snapshot not saved", {{"path", options_.snapshot_path},
-                                                             {"error", std::string(status.message())}});
+    if (absl::Status status = base::WriteFileDurably(options_.snapshot_path, SerializeSnapshot(snapshot));
+        !status.ok()) {
+      LOG(WARNING) << base::LogFields("snapshot not saved",
+                                      {{"path", options_.snapshot_path}, {"error", std::string(status.message())}});
     }
   }
 

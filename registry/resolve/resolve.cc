@@ -90,8 +90,10 @@ std::string WhyNotIsa(const v1::Variant& variant, const v1::DeviceProfile& profi
 std::string WhyNotSpeed(const v1::Fit& fit, const v1::DeviceProfile& profile, const v1::Constraints& constraints) {
   if (const double wanted = constraints.min_decode_tokens_per_second(); wanted > 0) {
     if (fit.decode_tokens_per_second() <= 0) {
-      return absl::StrFormat("must decode %.1f tokens/s, but profile %s has no memory bandwidth; run `linnet profile "
-                             "detect` on the device", wanted, profile.name());
+      return absl::StrFormat(
+          "must decode %.1f tokens/s, but profile %s has no memory bandwidth; run `linnet profile "
+          "detect` on the device",
+          wanted, profile.name());
     }
     if (fit.decode_tokens_per_second() < wanted) {
       return absl::StrFormat("must decode %.1f tokens/s, %.1f predicted", wanted, fit.decode_tokens_per_second());
@@ -99,8 +101,10 @@ std::string WhyNotSpeed(const v1::Fit& fit, const v1::DeviceProfile& profile, co
   }
   if (const double wanted = constraints.max_time_to_first_token_seconds(); wanted > 0) {
     if (fit.prefill_tokens_per_second() <= 0) {
-      return absl::StrFormat("must give the first token within %.2f s, but profile %s has no int8 throughput; run "
-                             "`linnet profile detect` on the device", wanted, profile.name());
+      return absl::StrFormat(
+          "must give the first token within %.2f s, but profile %s has no int8 throughput; run "
+          "`linnet profile detect` on the device",
+          wanted, profile.name());
     }
     const double predicted = kFirstTokenPromptTokens / fit.prefill_tokens_per_second();
     if (predicted > wanted) {

@@ -54,7 +54,8 @@ class ResolveTest : public testing::Test {
 };
 
 TEST_F(ResolveTest, MoreBitsComeFirst) {
-  const v1::ResolveResponse response = Run({Variant("q4_0", 600 * kMiB), Variant("f16", 2000 * kMiB), Variant("q8_0", 1100 * kMiB)});
+  const v1::ResolveResponse response =
+      Run({Variant("q4_0", 600 * kMiB), Variant("f16", 2000 * kMiB), Variant("q8_0", 1100 * kMiB)});
   ASSERT_EQ(response.fits_size(), 3);
   EXPECT_EQ(response.fits(0).variant().quantization(), "f16");
   EXPECT_EQ(response.fits(1).variant().quantization(), "q8_0");

@@ -12,8 +12,8 @@
 
 namespace linnet::registry {
 
-// Read -> (pool) append -> read ... -> half-close -> (pool) verify, sync -> Finish. Each step starts the next one, so only
-// one thread is in it at a time; a client that leaves shows as a failed read.
+// Read -> (pool) append -> read ... -> half-close -> (pool) verify, sync -> Finish. Each step starts the next one, so
+// only one thread is in it at a time; a client that leaves shows as a failed read.
 class BlobService::UploadReactor final : public grpc::ServerReadReactor<v1::UploadBlobRequest> {
  public:
   UploadReactor(BlobService* service, v1::BlobStatus* response) : service_(service), response_(response) {
@@ -46,8 +46,8 @@ class BlobService::UploadReactor final : public grpc::ServerReadReactor<v1::Uplo
         response_->set_received_bytes(state.size_bytes);
         return absl::OkStatus();
       }
-      LINNET_ASSIGN_OR_RETURN(upload_, service_->store_->StartUpload(request_.digest(), request_.size_bytes(),
-                                                                     request_.offset_bytes()));
+      LINNET_ASSIGN_OR_RETURN(
+          upload_, service_->store_->StartUpload(request_.digest(), request_.size_bytes(), request_.offset_bytes()));
       service_->metrics_->uploads.Increment();
     } else if (!request_.digest().empty() && request_.digest() != response_->digest()) {
       return base::FieldErrors({{"digest", "must be that of the first message, or empty"}});

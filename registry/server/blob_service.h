@@ -1,4 +1,5 @@
-// linnet.registry.v1.Blobs over the blob store. File work runs on an IoPool; a transfer has one chunk in hand at a time.
+// linnet.registry.v1.Blobs over the blob store. File work runs on an IoPool; a transfer has one chunk in hand at a
+// time.
 #pragma once
 
 #include <atomic>

@@ -53,10 +53,9 @@ absl::Status CheckAliases(Transaction& txn, const v1::Model& model) {
 }
 
 bool SameBlobs(const v1::Variant& a, const v1::Variant& b) {
-  return std::equal(a.blobs().begin(), a.blobs().end(), b.blobs().begin(), b.blobs().end(),
-                    [](const v1::BlobRef& x, const v1::BlobRef& y) {
-                      return x.role() == y.role() && x.digest() == y.digest();
-                    });
+  return std::equal(
+      a.blobs().begin(), a.blobs().end(), b.blobs().begin(), b.blobs().end(),
+      [](const v1::BlobRef& x, const v1::BlobRef& y) { return x.role() == y.role() && x.digest() == y.digest(); });
 }
 
 // The tensors have the same shapes. What a converter counts or labels differently does not matter.
@@ -175,15 +174,15 @@ absl::Status Catalog::CheckBlobs(const v1::Variant& variant) const {
   for (const v1::BlobRef& blob : variant.blobs()) {
     LINNET_ASSIGN_OR_RETURN(const BlobState state, blobs_->Status(blob.digest()));
     if (!state.complete) {
-      return base::Error(absl::StatusCode::kFailedPrecondition, "RESOURCE_NOT_FOUND",
-                         base::StrCat("variant ", variant.name(), ": blob ", blob.digest(),
-                                      " is not complete in this registry (", state.received_bytes,
-                                      " bytes are here); upload it first"),
-                         {{"resource", blob.digest()}});
+      return base::Error(
+          absl::StatusCode::kFailedPrecondition, "RESOURCE_NOT_FOUND",
+          base::StrCat("variant ", variant.name(), ": blob ", blob.digest(), " is not complete in this registry (",
+                       state.received_bytes, " bytes are here); upload it first"),
+          {{"resource", blob.digest()}});
     }
     if (state.size_bytes != blob.size_bytes()) {
-      return base::FieldErrors({{"variant.blobs.size_bytes", base::StrCat("is ", blob.size_bytes(), ", the blob has ",
-                                                                          state.size_bytes)}});
+      return base::FieldErrors(
+          {{"variant.blobs.size_bytes", base::StrCat("is ", blob.size_bytes(), ", the blob has ", state.size_bytes)}});
     }
   }
   return absl::OkStatus();
@@ -242,7 +241,8 @@ void Catalog::PublishVariant(const v1::PublishVariantRequest& request, Done<v1::
         if (variant_exists) {
           LINNET_ASSIGN_OR_RETURN(*response.mutable_variant(), txn.Get<v1::Variant>(request.variant().name()));
           if (!SameBlobs(response.variant(), request.variant()) && !request.replace()) {
-            return AlreadyExists<v1::Variant>(request.variant().name(), "with other blobs: replace it, or choose another name");
+            return AlreadyExists<v1::Variant>(request.variant().name(),
+                                              "with other blobs: replace it, or choose another name");
           }
         }
         if (!variant_exists || request.replace()) {

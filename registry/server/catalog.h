@@ -1,7 +1,7 @@
 // What the calls of the Registry service mean: rules over the store, without gRPC.
 //
-// Reads answer on the caller's thread. Writes are queued to the store's committing thread, where the rule is checked and
-// the change made in one step; `done` comes from there once the disk has it.
+// Reads answer on the caller's thread. Writes are queued to the store's committing thread, where the rule is checked
+// and the change made in one step; `done` comes from there once the disk has it.
 #pragma once
 
 #include <functional>
@@ -31,8 +31,8 @@ class Catalog {
   void UpdateModel(const v1::UpdateModelRequest& request, Done<v1::Model> done);
   void DeleteModel(const v1::DeleteModelRequest& request, Deleted done);
 
-  // Variants. Their blobs must be complete and as large as they say: FAILED_PRECONDITION (RESOURCE_NOT_FOUND) otherwise.
-  // One that an alias names is not deleted (RESOURCE_IN_USE).
+  // Variants. Their blobs must be complete and as large as they say: FAILED_PRECONDITION (RESOURCE_NOT_FOUND)
+  // otherwise. One that an alias names is not deleted (RESOURCE_IN_USE).
   void CreateVariant(const v1::CreateVariantRequest& request, Done<v1::Variant> done);
   void DeleteVariant(const v1::DeleteVariantRequest& request, Deleted done);
   void PublishVariant(const v1::PublishVariantRequest& request, Done<v1::PublishVariantResponse> done);

@@ -28,7 +28,8 @@ absl::Status Apply(const T& from, const google::protobuf::FieldMask& mask, std::
     for (const std::string& path : mask.paths()) {
       const std::string top = path.substr(0, path.find('.'));
       if (std::find(settable.begin(), settable.end(), top) == settable.end() || !FieldMaskUtil::IsValidPath<T>(path)) {
-        return base::FieldErrors({{"update_mask", base::StrCat("'", path.substr(0, 63), "' is not a field to update")}});
+        return base::FieldErrors(
+            {{"update_mask", base::StrCat("'", path.substr(0, 63), "' is not a field to update")}});
       }
       effective.add_paths(path);
     }

@@ -8,8 +8,8 @@
 
 namespace linnet::registry {
 
-// Copies from `from` to `to` the fields that `mask` names; all that a client may set where it is empty or "*". A field named
-// but not set is cleared. INVALID_ARGUMENT (update_mask) for others.
+// Copies from `from` to `to` the fields that `mask` names; all that a client may set where it is empty or "*". A field
+// named but not set is cleared. INVALID_ARGUMENT (update_mask) for others.
 absl::Status ApplyMask(const v1::Model& from, const google::protobuf::FieldMask& mask, v1::Model* to);
 absl::Status ApplyMask(const v1::DeviceProfile& from, const google::protobuf::FieldMask& mask, v1::DeviceProfile* to);
 absl::Status ApplyMask(const v1::Deployment& from, const google::protobuf::FieldMask& mask, v1::Deployment* to);

@@ -21,8 +21,8 @@ std::vector<std::pair<std::string, std::string>> Violations(const v1::RenewLease
   if (!ParseWorkerName(worker.name()).ok()) violations.emplace_back("worker.name", "must be workers/{worker}");
   if (request.release()) return violations;
   if (duration <= absl::ZeroDuration() || duration > LeaseTable::kMaxLease) {
-    violations.emplace_back("duration", base::StrCat("must be above 0 and at most 60 s, is ",
-                                                     absl::FormatDuration(duration)));
+    violations.emplace_back("duration",
+                            base::StrCat("must be above 0 and at most 60 s, is ", absl::FormatDuration(duration)));
   }
   if (worker.address().size() > 255 || !base::ParseHostPort(worker.address()).ok()) {
     violations.emplace_back("worker.address", "must be host:port");

@@ -32,7 +32,8 @@ int main(int argc, char** argv) {
   std::string config_path, listen, metrics_listen, data_dir, port_file;
   bool insecure = false;
   app.add_option("--config", config_path, "linnet.config.v1.RegistryConfig as a protobuf text file")->type_name("FILE");
-  app.add_option("--listen", listen, "address for gRPC; port 0 takes a free one (127.0.0.1:8082)")->type_name("HOST:PORT");
+  app.add_option("--listen", listen, "address for gRPC; port 0 takes a free one (127.0.0.1:8082)")
+      ->type_name("HOST:PORT");
   app.add_option("--metrics-listen", metrics_listen, "address for /metrics, /healthz, /readyz (127.0.0.1:9465)")
       ->type_name("HOST:PORT");
   app.add_option("--data-dir", data_dir, "folder for database and blobs")->type_name("FOLDER");
@@ -63,8 +64,8 @@ int main(int argc, char** argv) {
   LOG(INFO) << linnet::base::LogFields("serving", {{"grpc_port", linnet::base::StrCat((*server)->grpc_port())},
                                                    {"metrics_port", linnet::base::StrCat((*server)->metrics_port())}});
   if (!port_file.empty()) {
-    const std::string ports = linnet::base::StrCat("{\"grpc\":", (*server)->grpc_port(),
-                                                   ",\"metrics\":", (*server)->metrics_port(), "}\n");
+    const std::string ports =
+        linnet::base::StrCat("{\"grpc\":", (*server)->grpc_port(), ",\"metrics\":", (*server)->metrics_port(), "}\n");
     if (absl::Status status = linnet::base::WriteFileDurably(port_file, ports); !status.ok()) return Fail(status);
   }
   linnet::base::WaitForShutdownSignal();

@@ -10,9 +10,10 @@ namespace {
 
 std::string CodeName(grpc::StatusCode code) {
   constexpr std::array<const char*, 17> kNames = {
-      "OK",           "CANCELLED",          "UNKNOWN",         "INVALID_ARGUMENT",    "DEADLINE_EXCEEDED", "NOT_FOUND",
-      "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED",        "OUT_OF_RANGE",
-      "UNIMPLEMENTED", "INTERNAL",          "UNAVAILABLE",     "DATA_LOSS",           "UNAUTHENTICATED"};
+      "OK",        "CANCELLED",      "UNKNOWN",           "INVALID_ARGUMENT",   "DEADLINE_EXCEEDED",
+      "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED", "RESOURCE_EXHAUSTED", "FAILED_PRECONDITION",
+      "ABORTED",   "OUT_OF_RANGE",   "UNIMPLEMENTED",     "INTERNAL",           "UNAVAILABLE",
+      "DATA_LOSS", "UNAUTHENTICATED"};
   const size_t index = static_cast<size_t>(code);
   return index < kNames.size() ? kNames[index] : "UNKNOWN";
 }
@@ -30,7 +31,8 @@ Metrics::Metrics() : Metrics(std::make_shared<prometheus::Registry>()) {}
 
 Metrics::Metrics(std::shared_ptr<prometheus::Registry> registry)
     : revision(Gauge(*registry, "linnet_registry_revision", "Last committed revision.")),
-      database_bytes(Gauge(*registry, "linnet_registry_database_bytes", "Size of the database's files and memory tables.")),
+      database_bytes(
+          Gauge(*registry, "linnet_registry_database_bytes", "Size of the database's files and memory tables.")),
       blob_bytes(Gauge(*registry, "linnet_registry_blob_bytes", "Size of complete and partial blobs.")),
       uploads(Gauge(*registry, "linnet_registry_uploads", "Uploads running.")),
       uploaded_bytes(Counter(*registry, "linnet_registry_uploaded_bytes_total", "Bytes received in uploads.")),

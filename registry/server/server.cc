@@ -41,11 +41,12 @@ absl::Status CheckConfig(const config::v1::RegistryConfig& config) {
   const auto check = [&](const char* field, const absl::Status& status) {
     if (!status.ok()) violations.emplace_back(field, std::string(status.message()));
   };
-  check("listen.address",
-        base::CheckListenAddress("registry", config.listen().address(), config.listen().insecure()));
+  check("listen.address", base::CheckListenAddress("registry", config.listen().address(), config.listen().insecure()));
   check("metrics.address", base::CheckListenAddress("metrics", config.metrics().address(), config.listen().insecure()));
-  if (config.data_dir().empty()) violations.emplace_back("data_dir", "is missing: a folder for database and blobs (--data-dir)");
-  if (config.watch_log_entries() > 100'000'000) violations.emplace_back("watch_log_entries", "must be at most 100000000");
+  if (config.data_dir().empty())
+    violations.emplace_back("data_dir", "is missing: a folder for database and blobs (--data-dir)");
+  if (config.watch_log_entries() > 100'000'000)
+    violations.emplace_back("watch_log_entries", "must be at most 100000000");
   return violations.empty() ? absl::OkStatus() : base::FieldErrors(violations);
 }
 
@@ -147,7 +148,8 @@ absl::Status Server::Serve() {
   server_ = builder.BuildAndStart();
   if (server_ == nullptr || grpc_port_ == 0) {
     return base::Error(absl::StatusCode::kFailedPrecondition, "STATE_CONFLICT",
-                       base::StrCat("cannot listen on ", address, ": the port is in use, or not this user's to take; stop "
+                       base::StrCat("cannot listen on ", address,
+                                    ": the port is in use, or not this user's to take; stop "
                                     "what runs there, or choose another with --listen"));
   }
   return absl::OkStatus();

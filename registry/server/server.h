@@ -1,4 +1,5 @@
-// The registry process, in one object: store, blobs, services, operator's port. main.cc wraps it; tests make it in process.
+// The registry process, in one object: store, blobs, services, operator's port. main.cc wraps it; tests make it in
+// process.
 //
 // Construction order is that of the members: what serves is built last and goes first.
 #pragma once

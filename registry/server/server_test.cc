@@ -113,11 +113,13 @@ TEST_F(ServerTest, PublishMakesModelAndVariantVisibleInOneRevision) {
   ASSERT_THAT(again, IsOk());
   EXPECT_EQ(again->variant().revision(), published->variant().revision());
   Upload("other weights");
-  EXPECT_THAT(client_->PublishVariant(Model(), Variant("q4_1", "other weights")), StatusIs(absl::StatusCode::kAlreadyExists));
+  EXPECT_THAT(client_->PublishVariant(Model(), Variant("q4_1", "other weights")),
+              StatusIs(absl::StatusCode::kAlreadyExists));
   EXPECT_THAT(client_->PublishVariant(Model(), Variant("q4_1", "other weights"), true), IsOk());
   v1::Model other = Model();
   other.mutable_architecture()->set_family("qwen2");
-  EXPECT_THAT(client_->PublishVariant(other, Variant("q8_0", "weights")), StatusIs(absl::StatusCode::kFailedPrecondition));
+  EXPECT_THAT(client_->PublishVariant(other, Variant("q8_0", "weights")),
+              StatusIs(absl::StatusCode::kFailedPrecondition));
 }
 
 TEST_F(ServerTest, VariantWithoutItsBlobIsRefusedAndLeavesNoModel) {
@@ -152,7 +154,8 @@ TEST_F(ServerTest, UpdateChecksEtagAndTouchesOnlyTheMask) {
   EXPECT_EQ(updated->display_name(), "Shown");
   EXPECT_EQ(updated->license(), "apache-2.0");
   EXPECT_EQ(base::ErrorReason(client_->UpdateModel(read, {"display_name"}).status()), "ETAG_MISMATCH");
-  EXPECT_THAT(client_->UpdateModel(*updated, {"revision"}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("revision")));
+  EXPECT_THAT(client_->UpdateModel(*updated, {"revision"}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("revision")));
 }
 
 TEST_F(ServerTest, AliasNamesAnExistingVariantWhichThenStays) {
@@ -160,7 +163,8 @@ TEST_F(ServerTest, AliasNamesAnExistingVariantWhichThenStays) {
   ASSERT_THAT(client_->PublishVariant(Model(), Variant("q4_1", "weights")), IsOk());
   v1::Model model = *client_->GetModel("models/m");
   (*model.mutable_aliases())["stable"] = "q8_0";
-  EXPECT_THAT(client_->UpdateModel(model, {"aliases"}), StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("q8_0")));
+  EXPECT_THAT(client_->UpdateModel(model, {"aliases"}),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("q8_0")));
   (*model.mutable_aliases())["stable"] = "q4_1";
   ASSERT_THAT(client_->UpdateModel(model, {"aliases"}), IsOk());
   EXPECT_EQ(base::ErrorReason(client_->DeleteVariant("models/m/variants/q4_1")), "RESOURCE_IN_USE");
@@ -186,7 +190,8 @@ TEST_F(ServerTest, ListsComeInPages) {
   request.set_page_token("elsewhere/x");
   grpc::ClientContext context;
   v1::ListModelsResponse response;
-  EXPECT_EQ(client_->registry_stub()->ListModels(&context, request, &response).error_code(), grpc::StatusCode::INVALID_ARGUMENT);
+  EXPECT_EQ(client_->registry_stub()->ListModels(&context, request, &response).error_code(),
+            grpc::StatusCode::INVALID_ARGUMENT);
 }
 
 TEST_F(ServerTest, WatchGivesEachChangeOnceInOrderAndGoesOnAfterARestart) {
@@ -337,11 +342,13 @@ TEST_F(ServerTest, StreamWithoutAMessageIsAnError) {
 
 TEST_F(ServerTest, SecondServerOnThePortOrTheFolderIsRefusedWithTheRemedy) {
   RegistryServer::Options same_folder = options_;
-  EXPECT_THAT(RegistryServer::Create(same_folder), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("--data-dir")));
+  EXPECT_THAT(RegistryServer::Create(same_folder),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("--data-dir")));
   RegistryServer::Options same_port = options_;
   same_port.config.set_data_dir(dir_ + "/data2");
   same_port.config.mutable_listen()->set_address("127.0.0.1:" + std::to_string(server_->grpc_port()));
-  EXPECT_THAT(RegistryServer::Create(same_port), StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("--listen")));
+  EXPECT_THAT(RegistryServer::Create(same_port),
+              StatusIs(absl::StatusCode::kFailedPrecondition, HasSubstr("--listen")));
 }
 
 TEST_F(ServerTest, ConfigurationErrorsComeTogether) {

@@ -17,8 +17,7 @@ namespace linnet::registry {
 // thread, never on two at once: so Finish comes once.
 class WatchHub::Stream final : public grpc::ServerWriteReactor<v1::WatchResponse> {
  public:
-  Stream(WatchHub* hub, int64_t since, absl::Status refusal)
-      : hub_(hub), sent_(since), refusal_(std::move(refusal)) {}
+  Stream(WatchHub* hub, int64_t since, absl::Status refusal) : hub_(hub), sent_(since), refusal_(std::move(refusal)) {}
 
   // Writes or finishes where that is due.
   void Pump(bool draining) {
@@ -125,8 +124,9 @@ grpc::ServerWriteReactor<v1::WatchResponse>* WatchHub::Watch(const v1::WatchRequ
     draining = draining_;
     if (streams_.size() >= options_.max_watchers) {
       refusal = base::WithRetryAfter(base::Error(absl::StatusCode::kResourceExhausted, "LIMIT_EXCEEDED",
-                                                 base::StrCat(streams_.size(), " clients watch this registry, the most "
-                                                                               "it serves; try again later")),
+                                                 base::StrCat(streams_.size(),
+                                                              " clients watch this registry, the most "
+                                                              "it serves; try again later")),
                                      absl::Seconds(10));
     }
   }

@@ -1,5 +1,5 @@
-// The Watch streams. One thread, "registry-watch", reads the log for each stream that is ready for more, so a slow client
-// holds up nobody and nothing is queued for it: it just reads later.
+// The Watch streams. One thread, "registry-watch", reads the log for each stream that is ready for more, so a slow
+// client holds up nobody and nothing is queued for it: it just reads later.
 #pragma once
 
 #include <cstdint>

@@ -27,8 +27,8 @@ namespace linnet::registry {
 namespace {
 
 // Handles in this order; the first four match Kind.
-const std::array<std::string, 7> kFamilies = {"models", "variants", "profiles", "deployments",
-                                              "meta",   "log",      rocksdb::kDefaultColumnFamilyName};
+const std::array<std::string, 7> kFamilies = {
+    "models", "variants", "profiles", "deployments", "meta", "log", rocksdb::kDefaultColumnFamilyName};
 constexpr size_t kMeta = 4;
 constexpr size_t kLog = 5;
 constexpr size_t kMaxPageBytes = 2 << 20;
@@ -42,7 +42,8 @@ absl::Status FromRocks(const rocksdb::Status& status, std::string_view what, con
   }
   const std::string message = base::StrCat(what, " ", path, ": ", status.ToString());
   if (status.IsCorruption()) {
-    return absl::DataLossError(base::StrCat(message, "; the database is damaged: restore the data folder from a backup"));
+    return absl::DataLossError(
+        base::StrCat(message, "; the database is damaged: restore the data folder from a backup"));
   }
   return base::Error(absl::StatusCode::kInternal, "INTERNAL_ERROR", message);
 }
@@ -51,13 +52,14 @@ absl::Status OpenError(const rocksdb::Status& status, const std::string& path) {
   const std::string text = status.ToString();
   if (absl::StrContains(text, "lock")) {
     return absl::FailedPreconditionError(
-        base::StrCat("database ", path, " is in use by another process: stop the registry that runs on it, or give this "
-                     "one another --data-dir (", text, ")"));
+        base::StrCat("database ", path,
+                     " is in use by another process: stop the registry that runs on it, or give this "
+                     "one another --data-dir (",
+                     text, ")"));
   }
   if (absl::StrContains(text, "Permission denied") || absl::StrContains(text, "Read-only")) {
-    return base::Error(
-        absl::StatusCode::kPermissionDenied, "ACCESS_DENIED",
-        base::StrCat("database ", path, " cannot be written (", text,
+    return base::Error(absl::StatusCode::kPermissionDenied, "ACCESS_DENIED",
+                       base::StrCat("database ", path, " cannot be written (", text,
                                     "): make the data folder writable for this user, or give another --data-dir"));
   }
   return FromRocks(status, "open database", path);
@@ -256,13 +258,13 @@ absl::Status RocksStore::CheckSchema() {
     // A crash between the creation of the families and the first batch: nothing was ever stored.
     LINNET_ASSIGN_OR_RETURN(std::optional<std::string> revision, Get(kMeta, kRevisionKey));
     if (!revision) return absl::OkStatus();
-    return absl::DataLossError(base::StrCat("database ", options_.path,
-                                            " holds records but no schema version: restore the data folder from a backup"));
+    return absl::DataLossError(base::StrCat(
+        "database ", options_.path, " holds records but no schema version: restore the data folder from a backup"));
   }
   storage::v1::Schema schema;
   if (!schema.ParseFromString(*bytes) || schema.version() == 0) {
-    return absl::DataLossError(base::StrCat("database ", options_.path,
-                                            ": its schema version does not parse: restore the data folder from a backup"));
+    return absl::DataLossError(base::StrCat(
+        "database ", options_.path, ": its schema version does not parse: restore the data folder from a backup"));
   }
   if (schema.version() > kSchemaVersion) {
     return absl::FailedPreconditionError(
@@ -304,7 +306,8 @@ absl::StatusOr<std::vector<std::string>> RocksStore::Names(Kind kind, const std:
   std::vector<std::string> names;
   std::unique_ptr<rocksdb::Iterator> it(db_->NewIterator({}, handles_[static_cast<size_t>(kind)]));
   for (it->Seek(prefix); it->Valid() && it->key().starts_with(prefix); it->Next()) {
-    if (names.size() >= limit) return absl::ResourceExhaustedError(base::StrCat("more than ", limit, " below ", prefix));
+    if (names.size() >= limit)
+      return absl::ResourceExhaustedError(base::StrCat("more than ", limit, " below ", prefix));
     names.push_back(it->key().ToString());
   }
   LINNET_RETURN_IF_ERROR(FromRocks(it->status(), "read", options_.path));
@@ -322,8 +325,8 @@ absl::StatusOr<Store::RawPage> RocksStore::Scan(Kind kind, const std::string& pr
   size_t bytes = 0;
   std::string last;
   // '\0' after a name is the smallest key behind it.
-  for (it->Seek(after.empty() ? prefix : after + std::string(1, 0));
-       it->Valid() && it->key().starts_with(prefix); it->Next()) {
+  for (it->Seek(after.empty() ? prefix : after + std::string(1, 0)); it->Valid() && it->key().starts_with(prefix);
+       it->Next()) {
     if (page.values.size() >= limit || bytes >= kMaxPageBytes) {
       page.last_name = last;
       break;

@@ -55,7 +55,7 @@ absl::StatusOr<Store::Page<T>> Store::List(const std::string& prefix, const std:
   return page;
 }
 
-#define LINNET_INSTANTIATE(T)                                      \
+#define LINNET_INSTANTIATE(T)                                         \
   template absl::StatusOr<T> Store::Get<T>(const std::string&) const; \
   template absl::StatusOr<Store::Page<T>> Store::List<T>(const std::string&, const std::string&, size_t) const;
 LINNET_INSTANTIATE(v1::Model)

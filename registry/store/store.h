@@ -4,8 +4,8 @@
 //   LINNET_ASSIGN_OR_RETURN(auto store, Store::Open({.path = data_dir + "/db"}));
 //   absl::Status status = store->Write([](Transaction& txn) { v1::Model m; ...; return txn.Put(&m); });
 //
-// One thread, "registry-commit", runs all mutations one after the other: read, check and write are one step, and no lock
-// is held across the disk's work. Reads run on the caller's thread and see the last commit.
+// One thread, "registry-commit", runs all mutations one after the other: read, check and write are one step, and no
+// lock is held across the disk's work. Reads run on the caller's thread and see the last commit.
 #pragma once
 
 #include <atomic>
@@ -24,8 +24,8 @@
 
 namespace linnet::registry {
 
-// Thread-safe. Errors: RESOURCE_EXHAUSTED (OUT_OF_DISK; QUEUE_FULL when too many writes wait), UNAVAILABLE (DRAINING, in
-// destruction), INTERNAL with RocksDB's message.
+// Thread-safe. Errors: RESOURCE_EXHAUSTED (OUT_OF_DISK; QUEUE_FULL when too many writes wait), UNAVAILABLE (DRAINING,
+// in destruction), INTERNAL with RocksDB's message.
 class Store {
  public:
   struct Options {
@@ -41,8 +41,8 @@ class Store {
   // Finishes the writes that were queued.
   virtual ~Store() = default;
 
-  // Changes what it likes through the transaction. An error abandons the write and goes to the caller. A mutation without
-  // changes commits nothing and uses no revision.
+  // Changes what it likes through the transaction. An error abandons the write and goes to the caller. A mutation
+  // without changes commits nothing and uses no revision.
   using Mutation = std::function<absl::Status(Transaction&)>;
   // `done` is called once, on the committing thread after the disk has it, or on the caller's where it is refused.
   // The resources' final values are what the mutation put (it may keep copies).
@@ -59,7 +59,8 @@ class Store {
     std::string last_name;  // empty: this was the last page
     int64_t revision = 0;   // of the state listed
   };
-  // In order of names, those that begin with `prefix` and come after the name `after`. At most `limit`, and about 2 MiB.
+  // In order of names, those that begin with `prefix` and come after the name `after`. At most `limit`, and about 2
+  // MiB.
   template <class T>
   absl::StatusOr<Page<T>> List(const std::string& prefix, const std::string& after, size_t limit) const;
 
@@ -67,8 +68,8 @@ class Store {
   int64_t revision() const { return revision_.load(std::memory_order_acquire); }
 
   // Changes after `since`, in order, whole revisions only: at least one if there is one, more while they stay below
-  // `max_bytes`. `*last` is the last revision included (or `since`). OUT_OF_RANGE where the log does not reach back that
-  // far, or `since` is in the future.
+  // `max_bytes`. `*last` is the last revision included (or `since`). OUT_OF_RANGE where the log does not reach back
+  // that far, or `since` is in the future.
   virtual absl::StatusOr<std::vector<v1::Event>> ReadLog(int64_t since, size_t max_bytes, int64_t* last) const = 0;
 
   // Called after each commit on the committing thread; must return at once. Set it before the first write.

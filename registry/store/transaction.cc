@@ -25,8 +25,7 @@ bool IsModelOrVariant(Kind kind) { return kind == Kind::kModel || kind == Kind::
 }  // namespace
 
 absl::Status NotFound(Kind kind, std::string_view noun, const std::string& name) {
-  return base::Error(absl::StatusCode::kNotFound,
-                     IsModelOrVariant(kind) ? "MODEL_NOT_FOUND" : "RESOURCE_NOT_FOUND",
+  return base::Error(absl::StatusCode::kNotFound, IsModelOrVariant(kind) ? "MODEL_NOT_FOUND" : "RESOURCE_NOT_FOUND",
                      base::StrCat(noun, " ", name, " does not exist in this registry"), {{"resource", name}});
 }
 
@@ -158,11 +157,11 @@ absl::Status CheckEtag(const T& resource, const std::string& etag) {
                      {{"resource", resource.name()}, {"etag", current}});
 }
 
-#define LINNET_INSTANTIATE(T)                                            \
-  template absl::StatusOr<T> Transaction::Get<T>(const std::string&);    \
+#define LINNET_INSTANTIATE(T)                                               \
+  template absl::StatusOr<T> Transaction::Get<T>(const std::string&);       \
   template absl::StatusOr<bool> Transaction::Exists<T>(const std::string&); \
-  template absl::Status Transaction::Put<T>(T*);                         \
-  template absl::Status Transaction::Delete<T>(const std::string&);      \
+  template absl::Status Transaction::Put<T>(T*);                            \
+  template absl::Status Transaction::Delete<T>(const std::string&);         \
   template absl::Status CheckEtag<T>(const T&, const std::string&);
 LINNET_INSTANTIATE(v1::Model)
 LINNET_INSTANTIATE(v1::Variant)

@@ -39,8 +39,8 @@ class Transaction {
   absl::StatusOr<bool> Exists(const std::string& name);
   // Names of variants of a model, pending changes included.
   absl::StatusOr<std::vector<std::string>> VariantsOf(const std::string& model_id);
-  // Validates and writes `resource` (RESOURCE_EXHAUSTED above kMaxResources); sets its revision, etag, update_time and, where it is new, create_time.
-  // An existing one's create_time stays.
+  // Validates and writes `resource` (RESOURCE_EXHAUSTED above kMaxResources); sets its revision, etag, update_time and,
+  // where it is new, create_time. An existing one's create_time stays.
   template <class T>
   absl::Status Put(T* resource);
   // NOT_FOUND where it does not exist.

@@ -2,9 +2,9 @@
 #include <set>
 #include <utility>
 
-#include "base/strings.h"
 #include "base/error.h"
 #include "base/sha256.h"
+#include "base/strings.h"
 #include "registry/client/names.h"
 #include "registry/store/resource.h"
 
@@ -74,8 +74,8 @@ void CheckArchitecture(const v1::Architecture& a, Checker& check) {
   check.AtMost("architecture.layer_shapes", a.layer_shapes_size(), kMaxLayers);
   if (a.layers() > kMaxLayers) check.Fail("architecture.layers", base::StrCat("must be at most ", kMaxLayers));
   if (a.layer_shapes_size() > 0 && a.layer_shapes_size() != static_cast<int>(a.layers())) {
-    check.Fail("architecture.layer_shapes",
-               base::StrCat("must have one entry for each of the ", a.layers(), " layers, has ", a.layer_shapes_size()));
+    check.Fail("architecture.layer_shapes", base::StrCat("must have one entry for each of the ", a.layers(),
+                                                         " layers, has ", a.layer_shapes_size()));
   }
   if (a.model_dim() > 1 << 20) check.Fail("architecture.model_dim", "must be at most 1048576");
   if (a.vocab_size() > 1 << 24) check.Fail("architecture.vocab_size", "must be at most 16777216");
@@ -120,7 +120,8 @@ absl::Status Validate(const v1::Variant& variant, std::string_view field) {
   check.AtMost("blobs", variant.blobs_size(), kMaxBlobs);
   std::set<std::string> roles;
   for (const v1::BlobRef& blob : variant.blobs()) {
-    if (!base::IsSha256Digest(blob.digest())) check.Fail("blobs.digest", "must be 'sha256:' and 64 lower-case hex digits");
+    if (!base::IsSha256Digest(blob.digest()))
+      check.Fail("blobs.digest", "must be 'sha256:' and 64 lower-case hex digits");
     if (!IsValidId(blob.role())) check.Fail("blobs.role", "must be an id such as 'main'");
     if (!roles.insert(blob.role()).second) check.Fail("blobs.role", "must differ from that of the other blobs");
     check.Text("blobs.file_name", blob.file_name(), 255);
