@@ -109,16 +109,17 @@ std::function<void()> Gateway::CountTokens(const v1::CountTokensRequest& request
   if (deadline != absl::InfiniteFuture()) call->context.set_deadline(absl::ToChronoTime(deadline));
   const std::string worker = choice->worker->status.worker();
   std::shared_ptr<WorkerHandle> handle = choice->worker->handle;
-  handle->stub().async()->CountTokens(&call->context, &call->request, &call->response,
-                                      [this, call, handle, worker, done = std::move(done)](grpc::Status status) mutable {
+  handle->stub().async()->CountTokens(
+      &call->context, &call->request, &call->response,
+      [this, call, handle, worker, done = std::move(done)](grpc::Status status) mutable {
         handle = nullptr;  // before the gateway may go: see WorkerLink
-                                        if (status.ok()) {
-                                          done(std::move(call->response));
-                                        } else {
-                                          done(FromWorker(base::FromGrpc(status), worker));
-                                        }
-                                        Leave();
-                                      });
+        if (status.ok()) {
+          done(std::move(call->response));
+        } else {
+          done(FromWorker(base::FromGrpc(status), worker));
+        }
+        Leave();
+      });
   return [call] { call->context.TryCancel(); };
 }
 

@@ -115,8 +115,9 @@ class HttpServerTest : public GatewayFixture {
   int port() const { return http_->port(); }
 
   static std::string Post(const std::string& target, const std::string& body, const std::string& more_header = "") {
-    return base::StrCat("POST ", target, " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ",
-                        body.size(), "\r\n", more_header, "\r\n", body);
+    return base::StrCat("POST ", target,
+                        " HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: ", body.size(),
+                        "\r\n", more_header, "\r\n", body);
   }
   static std::string Chat(bool stream = false, const std::string& more = "") {
     return base::StrCat(R"({"model":"smol","messages":[{"role":"user","content":"Hi"}],"stream":)",
@@ -375,7 +376,8 @@ TEST_F(HttpServerTest, ABodyThatIsTooLargeIsRefusedBeforeItIsRead) {
   options_.max_request_bytes = 1000;
   StartGateway();
   Client announced(port());
-  announced.Send("POST /v1/chat/completions HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 1001\r\n\r\n");
+  announced.Send(
+      "POST /v1/chat/completions HTTP/1.1\r\nContent-Type: application/json\r\nContent-Length: 1001\r\n\r\n");
   const Client::Response r = announced.ReadResponse();
   EXPECT_EQ(r.status, 413);
   EXPECT_THAT(r.parsed()["error"]["message"].get<std::string>(), HasSubstr("1000 bytes"));

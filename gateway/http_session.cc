@@ -87,7 +87,10 @@ class Session {
       : context_(context), connection_(connection), stream_(connection.stream) {}
 
   net::awaitable<void> Run() {
-    while (!context_.draining && co_await WaitForRequest()) {
+    while (!context_.draining) {
+      // Not in the loop's condition: g++ 14 would evaluate it there whatever stands before the &&.
+      const bool asked = co_await WaitForRequest();
+      if (!asked || (context_.draining && buffer_.size() == 0)) break;
       connection_.busy = true;
       const bool keep = co_await ServeOne();
       connection_.busy = false;

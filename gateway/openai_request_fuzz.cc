@@ -1,5 +1,5 @@
-// OpenAI-style request bodies: whatever the bytes, a request or an error; and a request that parsed can be validated and
-// answered about.
+// OpenAI-style request bodies: whatever the bytes, a request or an error; and a request that parsed can be validated
+// and answered about.
 #include <cstddef>
 #include <cstdint>
 #include <cstdlib>

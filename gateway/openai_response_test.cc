@@ -51,8 +51,7 @@ TEST(OpenAiResponseTest, AWholeChat) {
 TEST(OpenAiResponseTest, ACompletion) {
   const json whole = json::parse(CompletionJson(Answer(false), "Hello", Finish(v1::FINISH_REASON_STOP_TEXT)));
   EXPECT_EQ(whole["object"], "text_completion");
-  EXPECT_EQ(whole["choices"][0],
-            json::parse(R"({"index":0,"text":"Hello","logprobs":null,"finish_reason":"stop"})"));
+  EXPECT_EQ(whole["choices"][0], json::parse(R"({"index":0,"text":"Hello","logprobs":null,"finish_reason":"stop"})"));
   EXPECT_EQ(json::parse(TextChunkJson(Answer(false), "He"))["choices"][0],
             json::parse(R"({"index":0,"text":"He","logprobs":null,"finish_reason":null})"));
   EXPECT_EQ(json::parse(FinishChunkJson(Answer(false), Finish(v1::FINISH_REASON_CONTEXT)))["choices"][0],

@@ -39,7 +39,7 @@ struct WorkerLink::State {
   base::CondVar ended;
   // Which stream the state speaks of; an older stream's late messages are dropped.
   uint64_t generation ABSL_GUARDED_BY(mu) = 0;
-  int running ABSL_GUARDED_BY(mu) = 0;  // streams that gRPC is not done with, older ones included
+  int running ABSL_GUARDED_BY(mu) = 0;        // streams that gRPC is not done with, older ones included
   bool open ABSL_GUARDED_BY(mu) = false;      // the current stream exists
   bool live ABSL_GUARDED_BY(mu) = false;      // and has said something
   bool was_live ABSL_GUARDED_BY(mu) = false;  // the last stream that ended had been
@@ -49,8 +49,8 @@ struct WorkerLink::State {
   absl::Status error ABSL_GUARDED_BY(mu);
 };
 
-// Owned by the link, which keeps it until gRPC is done with it: so its channel ends on the link's thread. (A channel that
-// ends on one of gRPC's own threads, as the last one that uses them, makes that thread wait for itself.)
+// Owned by the link, which keeps it until gRPC is done with it: so its channel ends on the link's thread. (A channel
+// that ends on one of gRPC's own threads, as the last one that uses them, makes that thread wait for itself.)
 class WorkerLink::Stream : public grpc::ClientReadReactor<WorkerStatus> {
  public:
   Stream(State& state, std::shared_ptr<WorkerHandle> handle, uint64_t generation, const Options& options)
