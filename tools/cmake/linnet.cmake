@@ -19,7 +19,8 @@ set(CMAKE_RUNTIME_OUTPUT_DIRECTORY "${CMAKE_BINARY_DIR}/bin")
 
 add_compile_options(-Wall -Wextra -Werror -Wno-missing-field-initializers -Wno-unused-parameter -fno-omit-frame-pointer)
 if(CMAKE_CXX_COMPILER_ID STREQUAL "Clang")
-  add_compile_options(-Wthread-safety -Werror=thread-safety -Wno-unused-command-line-argument)
+  # The distribution's libraries are built by g++, whose mangling of constrained templates later clangs do not share.
+  add_compile_options(-Wthread-safety -Werror=thread-safety -Wno-unused-command-line-argument -fclang-abi-compat=17)
 endif()
 if(LINNET_SANITIZE STREQUAL "address")
   add_compile_options(-fsanitize=address,undefined -fno-sanitize-recover=undefined -DNDEBUG_SANITIZER)
