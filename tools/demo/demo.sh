@@ -62,10 +62,11 @@ done
 
 say "linnet model show $model"
 "$linnet" model show "$model"
-profile=$(field "$workers" 'd["workers"][0]["profile"].split("/")[-1]')
 say "linnet worker ls"
 "$linnet" worker ls
-say "linnet profile show $profile"
+say "linnet profile detect --register"
+profile=$("$linnet" profile detect --register --quiet -o json)
+profile=$(field "$profile" 'd["name"].split("/")[-1]')
 "$linnet" profile show "$profile"
 say "linnet resolve $model --profile $profile"
 "$linnet" resolve "$model" --profile "$profile"

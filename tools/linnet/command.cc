@@ -14,6 +14,7 @@
 namespace linnet::cli {
 namespace {
 
+constexpr int kExitInterrupted = 130;  // by Ctrl-C, as shells say it
 constexpr char kUsagePayload[] = "linnet/usage";
 
 }  // namespace
@@ -22,7 +23,7 @@ CLI::App* CommandContext::Add(CLI::App& parent, const std::string& name, const s
                               const std::vector<std::string>& examples) {
   CLI::App* command = parent.add_subcommand(name, description);
   command->fallthrough();
-  if (!examples.empty()) command->footer(absl::StrCat("Examples:\n  ", absl::StrJoin(examples, "\n  ")));
+  command->footer(examples.empty() ? "" : absl::StrCat("Examples:\n  ", absl::StrJoin(examples, "\n  ")));
   return command;
 }
 
@@ -91,6 +92,8 @@ int ExitCode(const absl::Status& status) {
       return base::ErrorReason(status) == "OUT_OF_DISK" ? kExitFailed : kExitRefused;
     case absl::StatusCode::kUnavailable:
       return kExitUnreachable;
+    case absl::StatusCode::kCancelled:
+      return kExitInterrupted;
     default:
       return kExitFailed;
   }

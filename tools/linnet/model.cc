@@ -201,7 +201,8 @@ absl::Status Remove(const CommandContext& context, const std::string& typed, boo
 }  // namespace
 
 void AddModelCommands(CLI::App& app, CommandContext& context) {
-  CLI::App* noun = context.Add(app, "model", "Models of the registry: import, list, show, remove");
+  CLI::App* noun = context.Add(app, "model", "Models of the registry: import, list, show, remove",
+                               {"linnet model import m.gguf", "linnet model ls"});
   noun->require_subcommand(1);
 
   auto import = std::make_shared<ImportOptions>();

@@ -80,7 +80,8 @@ absl::Status Show(const CommandContext& context, const std::string& typed) {
 }  // namespace
 
 void AddProfileCommands(CLI::App& app, CommandContext& context) {
-  CLI::App* noun = context.Add(app, "profile", "Device profiles: what machines can do");
+  CLI::App* noun =
+      context.Add(app, "profile", "Device profiles: what machines can do", {"linnet profile detect --register"});
   noun->require_subcommand(1);
 
   auto name = std::make_shared<std::string>();

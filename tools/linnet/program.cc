@@ -56,22 +56,28 @@ std::string DidYouMean(CLI::App* command, std::string_view typed) {
   return absl::StrCat("; there are ", all);
 }
 
+bool TakesCommands(const CLI::App* command) {
+  return !command->get_subcommands([](const CLI::App*) { return true; }).empty();
+}
+
 // A command line that does not parse.
 int ReportUsage(CLI::App& app, const CLI::ParseError& error) {
   std::string path;
   CLI::App* command = Innermost(&app, &path);
   std::string message = error.what();
-  if (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr) {
-    const auto extras = command->remaining(true).empty() ? app.remaining(true) : command->remaining(true);
-    const std::string typed = extras.empty() ? "" : extras.front();
-    const bool takes_commands = !command->get_subcommands([](const CLI::App*) { return true; }).empty();
-    message = absl::StrCat(typed.starts_with("-") ? "unknown option '"
-                           : takes_commands       ? "unknown command '"
-                                                  : "unexpected argument '",
-                           typed, "'", DidYouMean(command, typed));
-  } else if (dynamic_cast<const CLI::RequiredError*>(&error) != nullptr &&
-             !command->get_subcommands([](const CLI::App*) { return true; }).empty()) {
-    std::fputs(ForTerminal(command->help(path)).c_str(), stderr);  // a noun without its verb
+  std::vector<std::string> extras = command->remaining(true);
+  if (extras.empty()) extras = app.remaining(true);
+  const bool required = dynamic_cast<const CLI::RequiredError*>(&error) != nullptr;
+  if (!extras.empty() &&
+      (dynamic_cast<const CLI::ExtrasError*>(&error) != nullptr || (required && TakesCommands(command)))) {
+    const std::string& typed = extras.front();
+    const char* kind = typed.starts_with("-")   ? "unknown option"
+                       : TakesCommands(command) ? "unknown command"
+                                                : "unexpected argument";
+    message = absl::StrCat(kind, " '", typed, "'", DidYouMean(command, typed));
+  } else if (required && TakesCommands(command)) {  // a noun without its verb
+    const size_t parent = path.rfind(' ');
+    std::fputs(command->help(parent == std::string::npos ? "" : path.substr(0, parent)).c_str(), stderr);
     return kExitUsage;
   }
   std::fprintf(stderr, "%s: %s\nTry '%s --help'.\n", path.c_str(), ForTerminal(message).c_str(), path.c_str());
@@ -126,8 +132,14 @@ int RunProgram(int argc, const char* const* argv) {
                  "HOST:PORT of the gateway's gRPC (default: likewise, else 127.0.0.1:8081)");
   const std::map<std::string, OutputFormat> formats = {
       {"table", OutputFormat::kTable}, {"json", OutputFormat::kJson}, {"yaml", OutputFormat::kYaml}};
-  app.add_option("-o,--output", context.format, "table, json or yaml (default: table)")
-      ->transform(CLI::Transformer(formats, CLI::ignore_case).description(""))
+  app.add_option_function<std::string>(
+         "-o,--output",
+         [&](const std::string& typed) {
+           const auto it = formats.find(typed);
+           if (it == formats.end()) throw CLI::ValidationError("-o takes table, json or yaml, not '" + typed + "'");
+           context.format = it->second;
+         },
+         "table, json or yaml (default: table)")
       ->type_name("FORMAT");
   app.add_flag("-q,--quiet", context.quiet, "no notes and no progress on standard error");
   app.require_subcommand(1);

@@ -140,6 +140,7 @@ TEST(ExitCodeTest, FollowsTheKindOfError) {
   EXPECT_EQ(ExitCode(absl::PermissionDeniedError("x")), kExitRefused);
   EXPECT_EQ(ExitCode(absl::UnavailableError("x")), kExitUnreachable);
   EXPECT_EQ(ExitCode(absl::InternalError("x")), kExitFailed);
+  EXPECT_EQ(ExitCode(absl::CancelledError("x")), 130);
 }
 
 }  // namespace

@@ -169,7 +169,13 @@ class Session {
       Say("user", prompt);
     }
     const bool stream = context_.format == OutputFormat::kTable;
-    LINNET_ASSIGN_OR_RETURN(const Answer answer, Ask(stream));
+    const auto asked = Ask(stream);
+    if (absl::IsCancelled(asked.status())) {  // Ctrl-C, in the middle of a line
+      std::fputs("\n", stderr);
+      return absl::CancelledError("stopped");
+    }
+    LINNET_RETURN_IF_ERROR(asked.status());
+    const Answer& answer = *asked;
     if (stream) {
       LINNET_RETURN_IF_ERROR(context_.PrintText("\n"));
     } else {

@@ -43,7 +43,7 @@ absl::Status Show(const CommandContext& context, const std::string& typed) {
 }  // namespace
 
 void AddVariantCommands(CLI::App& app, CommandContext& context) {
-  CLI::App* noun = context.Add(app, "variant", "Variants of models by quantization: list, show");
+  CLI::App* noun = context.Add(app, "variant", "Variants of models by quantization: list, show", {"linnet variant ls"});
   noun->require_subcommand(1);
 
   auto model = std::make_shared<std::string>();

@@ -31,7 +31,7 @@ absl::Status List(const CommandContext& context) {
 }  // namespace
 
 void AddWorkerCommands(CLI::App& app, CommandContext& context) {
-  CLI::App* noun = context.Add(app, "worker", "Workers that hold a lease: list");
+  CLI::App* noun = context.Add(app, "worker", "Workers that hold a lease: list", {"linnet worker ls"});
   noun->require_subcommand(1);
   CLI::App* command = context.Add(*noun, "ls", "List the workers and what they serve",
                                   {"linnet worker ls", "linnet worker ls -o json"});

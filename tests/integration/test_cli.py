@@ -1,0 +1,263 @@
+"""The command line against real servers: what it prints where, and its exit codes."""
+
+import json
+import os
+import pty
+import select
+import signal
+import subprocess
+import time
+
+import pytest
+from cluster import BIN, MODEL, MODEL_FILE, SLOWNESS, VARIANT, Cluster, environment, linnet
+
+DONE, FAILED, USAGE, NOT_FOUND, REFUSED, UNREACHABLE = range(6)
+
+
+@pytest.fixture(scope="module")
+def registry_only(tmp_path_factory):
+    """A registry with the model, which tests may change; no other process."""
+    one = Cluster(tmp_path_factory.mktemp("registry"))
+    one.registry.start()
+    try:
+        yield one
+    finally:
+        one.registry.stop()
+
+
+def data(done):
+    assert done.returncode == DONE, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_import_describes_the_file(cluster):
+    imported = data(cluster.cli("model", "import", MODEL_FILE, "-o", "json"))  # again: nothing changes
+    model, variant = imported["model"], imported["variant"]
+    assert model["name"] == f"models/{MODEL}"
+    assert model["license"] == "apache-2.0"
+    architecture = model["architecture"]
+    assert architecture["family"] == "llama"
+    assert architecture["layers"] == 30
+    assert architecture["layer_shapes"][0] == {"query_heads": 9, "kv_heads": 3, "head_dim": 64, "ffn_dim": 1536}
+    assert architecture["tied_embeddings"] is True
+    assert architecture["parameters"] == 134515008
+    assert variant["name"] == VARIANT
+    assert variant["quantization"] == "q4_1"
+    assert variant["blobs"][0]["digest"] == "sha256:b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+    assert variant["blobs"][0]["size_bytes"] == 98362432
+    assert variant["kv_bytes_per_token"] == 30 * 2 * 3 * 64 * 2
+    assert set(variant["tensor_types"]) == {"F32", "Q4_1", "Q8_0"}
+
+
+def test_views_of_the_registry(cluster):
+    assert [m["name"] for m in data(cluster.cli("model", "ls", "-o", "json"))["models"]] == [f"models/{MODEL}"]
+    shown = data(cluster.cli("model", "show", MODEL, "-o", "json"))
+    assert [v["name"] for v in shown["variants"]] == [VARIANT]
+    assert data(cluster.cli("variant", "show", f"{MODEL}/q4_1", "-o", "json"))["name"] == VARIANT
+    assert len(data(cluster.cli("variant", "ls", MODEL, "-o", "json"))["variants"]) == 1
+    workers = data(cluster.cli("worker", "ls", "-o", "json"))["workers"]
+    assert [w["name"] for w in workers] == ["workers/test-worker"]
+    assert workers[0]["ready_variants"] == [VARIANT]
+
+
+def test_tables_are_for_people_and_on_standard_output(cluster):
+    for args, words in (
+        (("model", "ls"), ["MODEL", MODEL, "135 M", "q4_1"]),
+        (("model", "show", MODEL), ["9 query heads, 3 key/value heads of 64", "q4_1"]),
+        (("variant", "ls"), ["VARIANT", "q4_1", "sha256:b179c9523d0e"]),
+        (("worker", "ls"), ["test-worker", "READY", f"{MODEL}/q4_1"]),
+    ):
+        done = cluster.cli(*args)
+        assert done.returncode == DONE
+        for word in words:
+            assert word in done.stdout, (args, word, done.stdout)
+        assert done.stderr == ""
+
+
+def test_yaml(cluster):
+    done = cluster.cli("model", "ls", "-o", "yaml")
+    assert f"name: models/{MODEL}" in done.stdout
+    assert "      layers: 30\n" in done.stdout
+
+
+def test_profiles(cluster):
+    profile = data(cluster.cli("profile", "detect", "--register", "--name", "this-box", "-o", "json"))
+    assert profile["memory_bytes"] > 1 << 28
+    assert profile["memory_bandwidth_bytes_per_second"] > 1e8
+    assert profile["int8_ops_per_second"] > 1e7
+    names = [p["name"] for p in data(cluster.cli("profile", "ls", "-o", "json"))["device_profiles"]]
+    assert "deviceProfiles/this-box" in names
+    assert data(cluster.cli("profile", "show", "this-box", "-o", "json"))["cpu_arch"] == profile["cpu_arch"]
+    assert "GB/s" in cluster.cli("profile", "show", "this-box").stdout
+
+
+def test_resolve_ranks_and_refuses_with_numbers(cluster):
+    resolved = data(cluster.cli("resolve", MODEL, "-o", "json"))
+    assert [f["variant"]["name"] for f in resolved["fits"]] == [VARIANT]
+    assert resolved["fits"][0]["decode_tokens_per_second"] > 0
+    small = data(cluster.cli("resolve", MODEL, "--max-memory", "64MiB", "-o", "json"))
+    assert small["fits"] == []
+    assert small["refusals"][0]["needed_bytes"] > small["refusals"][0]["available_bytes"]
+    assert "MiB" in small["refusals"][0]["reason"]
+    assert "no variant fits" in cluster.cli("resolve", MODEL, "--max-memory", "64MiB").stdout
+
+
+def test_run_answers(cluster):
+    done = cluster.cli("run", MODEL, "What is the capital of France?", "--temperature", "0", "--max-tokens", "16", "--stats")
+    assert done.returncode == DONE, done.stderr
+    assert "Paris" in done.stdout
+    assert "tokens/s" in done.stderr and "first token after" in done.stderr
+    piped = cluster.cli("run", MODEL, "--temperature", "0", "--max-tokens", "16", input="What is the capital of France?\n")
+    assert piped.stdout == done.stdout
+    answer = data(
+        cluster.cli("run", MODEL, "What is the capital of France?", "--temperature", "0", "--max-tokens", "16", "-o", "json")
+    )
+    assert answer["text"].strip() == done.stdout.strip()
+    assert answer["usage"]["completion_tokens"] <= 16
+    assert answer["variant"] == VARIANT
+    raw = cluster.cli("run", MODEL, "The capital of France is", "--raw", "--temperature", "0", "--max-tokens", "3")
+    assert "Paris" in raw.stdout
+
+
+def test_exit_codes(cluster):
+    assert cluster.cli("model", "show", "no-such-model").returncode == NOT_FOUND
+    assert cluster.cli("variant", "show", f"{MODEL}/q9").returncode == NOT_FOUND
+    assert cluster.cli("profile", "show", "no-such-profile").returncode == NOT_FOUND
+    assert cluster.cli("resolve", "no-such-model").returncode == NOT_FOUND
+    unknown = cluster.cli("run", "no-such-model", "hello")
+    assert unknown.returncode == NOT_FOUND
+    assert "no-such-model" in unknown.stderr and "linnet model ls" in unknown.stderr
+    refused = cluster.cli("model", "rm", MODEL)
+    assert refused.returncode == REFUSED
+    assert "--force" in refused.stderr
+    too_long = cluster.cli("run", MODEL, input="fish " * 12000)
+    assert too_long.returncode == FAILED
+    assert "4096" in too_long.stderr
+    wrong = cluster.cli("run", MODEL, "hello", "--temperature", "-3", "--top-p", "4")
+    assert wrong.returncode == USAGE
+    assert "sampling.temperature" in wrong.stderr and "sampling.top_p" in wrong.stderr
+    for done in (cluster.cli("model", "show", "Not A Name"), cluster.cli("variant", "show", MODEL), cluster.cli("model", "shwo")):
+        assert done.returncode == USAGE
+        assert done.stdout == ""
+
+
+def test_unreachable_servers():
+    for args in (("model", "ls", "--registry=127.0.0.1:1"), ("run", MODEL, "hello", "--gateway=127.0.0.1:1")):
+        done = linnet(*args)
+        assert done.returncode == UNREACHABLE
+        assert "127.0.0.1:1" in done.stderr and "linnet up" in done.stderr
+
+
+def test_broken_files_are_refused_before_anything_is_sent(registry_only, tmp_path):
+    whole = MODEL_FILE.read_bytes()
+    for name, content in (
+        ("empty.gguf", b""),
+        ("short.gguf", whole[: len(whole) // 2]),
+        ("magic.gguf", b"GGUX" + whole[4:4096]),
+        ("text.gguf", b"This is no model.\n" * 100),
+        ("counts.gguf", whole[:8] + b"\xff" * 16 + whole[24:4096]),
+    ):
+        path = tmp_path / name
+        path.write_bytes(content)
+        done = registry_only.cli("model", "import", path)
+        assert done.returncode == FAILED, (name, done.stderr)
+        assert name in done.stderr, done.stderr
+        assert done.stdout == ""
+    assert registry_only.cli("model", "import", tmp_path / "missing.gguf").returncode == NOT_FOUND
+    assert registry_only.cli("model", "import", tmp_path).returncode == USAGE
+    assert data(registry_only.cli("model", "ls", "-o", "json"))["models"] == []
+
+
+def test_import_show_remove(registry_only):
+    cli = registry_only.cli
+    assert "linnet model import" in cli("model", "ls").stderr  # nothing there yet: what to do
+    dry = data(cli("model", "import", MODEL_FILE, "--name", "mine", "--dry-run", "-o", "json"))
+    assert dry["model"]["name"] == "models/mine"
+    assert cli("model", "show", "mine").returncode == NOT_FOUND
+    assert cli("model", "import", MODEL_FILE, "--name", "mine").returncode == DONE
+    assert cli("model", "import", MODEL_FILE, "--name", "mine", "--variant", "again").returncode == DONE
+    assert cli("model", "import", MODEL_FILE, "--name", "Bad Name").returncode == USAGE
+    assert len(data(cli("variant", "ls", "mine", "-o", "json"))["variants"]) == 2
+    assert cli("model", "rm", "mine/again").returncode == DONE
+    assert len(data(cli("variant", "ls", "mine", "-o", "json"))["variants"]) == 1
+    assert cli("model", "rm", "mine").returncode == REFUSED
+    assert cli("model", "rm", "mine", "--force").returncode == DONE
+    assert cli("model", "rm", "mine").returncode == NOT_FOUND
+
+
+def test_quiet_keeps_notes_away(registry_only):
+    assert registry_only.cli("variant", "ls", "-q").stderr == ""
+
+
+class Terminal:
+    """A program on a pseudo-terminal, as a person sees it."""
+
+    def __init__(self, *args):
+        self.master, slave = pty.openpty()
+        self.process = subprocess.Popen(
+            args, stdin=slave, stdout=slave, stderr=slave, env=environment(), start_new_session=True, preexec_fn=self._own_terminal
+        )
+        os.close(slave)
+        self.seen = ""
+
+    @staticmethod
+    def _own_terminal():
+        import fcntl
+        import termios
+
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+
+    def read_until(self, condition, timeout=60):
+        """Reads on until what came since the last call satisfies the condition, and returns that."""
+        start = len(self.seen)
+        deadline = time.monotonic() + timeout * SLOWNESS
+        while not condition(self.seen[start:]):
+            assert time.monotonic() < deadline, f"in vain: {self.seen[start:]!r}"
+            if select.select([self.master], [], [], 0.1)[0]:
+                self.seen += os.read(self.master, 65536).decode(errors="replace")
+        return self.seen[start:]
+
+    def type(self, text):
+        os.write(self.master, text.encode())
+
+    def close(self):
+        os.close(self.master)
+        if self.process.poll() is None:
+            self.process.kill()
+        return self.process.wait()
+
+
+def test_a_conversation_in_the_terminal(cluster):
+    terminal = Terminal(BIN / "linnet", "run", MODEL, "--temperature", "0", f"--gateway={cluster.gateway.address()}")
+    at_prompt = lambda text: text.endswith("> ")  # noqa: E731
+    try:
+        terminal.read_until(at_prompt)
+        terminal.type("My name is Ada. Answer with one word.\n")
+        terminal.read_until(at_prompt)
+        terminal.type("What is my name?\n")
+        assert "Ada" in terminal.read_until(at_prompt).replace("What is my name?", "")
+        terminal.type("/clear\n")
+        terminal.read_until(at_prompt)
+        terminal.type("Write a very long story about a ship, with many chapters.\n")
+        terminal.read_until(lambda text: len(text) > 150)
+        terminal.type("\x03")  # stops the answer, not the program
+        terminal.read_until(at_prompt, 10)
+        assert terminal.process.poll() is None
+        terminal.type("\x03")  # and now the program
+        assert terminal.process.wait(10 * SLOWNESS) == 0
+    finally:
+        terminal.close()
+
+
+def test_ctrl_c_ends_a_single_answer(cluster):
+    process = subprocess.Popen(
+        [BIN / "linnet", "run", MODEL, "Write a very long story about a ship.", f"--gateway={cluster.gateway.address()}"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    assert process.stdout.read(20)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=10 * SLOWNESS)
+    assert process.returncode == 130, err
