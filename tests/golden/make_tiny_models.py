@@ -37,7 +37,7 @@ def byte_letters():
 
 def add_tokenizer(writer, pre):
     merges = ["t h", "e r", "i n", "o n", "a n", "r e", "e n", "a t", "e s", "o r", "t i", "a l", "Ġ t", "Ġ a", "Ġ s",
-              "th e", "in g", "an d", "er s", "Ġ i", "Ġ o", "l l", "o u", "Ġt he", "i s", "i t", "e d", "a r", "s t"]
+              "th e", "in g", "an d", "er s", "Ġ i", "Ġ o", "l l", "o u", "Ġ the", "i s", "i t", "e d", "a r", "s t"]
     tokens = CONTROL + byte_letters() + [m.replace(" ", "") for m in merges]
     assert len(tokens) == VOCAB and len(set(tokens)) == VOCAB, len(tokens)
     types = [gguf.TokenType.CONTROL] * len(CONTROL) + [gguf.TokenType.NORMAL] * (VOCAB - len(CONTROL))

@@ -304,7 +304,7 @@ void EngineCore::Choose(const std::vector<Sequence*>& choosing, std::span<float>
 }
 
 bool EngineCore::Append(Sequence& sequence, TokenId token) {
-  if (sequence.first_token_ns == 0) sequence.first_token_ns = clock_->MonotonicNs();
+  if (sequence.first_token_ns == Sequence::kNotYet) sequence.first_token_ns = clock_->MonotonicNs();
   const std::vector<TokenId>& ends = model_->tokenizer().end_of_generation();
   if (!sequence.request.ignore_eos && std::find(ends.begin(), ends.end(), token) != ends.end()) {
     Finish(sequence, absl::OkStatus(), StopReason::kEndOfTurn);
@@ -338,12 +338,12 @@ void EngineCore::Finish(Sequence& sequence, absl::Status status, StopReason reas
                          .queued = {},
                          .prefill = {},
                          .decode = {}};
-  const int64_t admitted = sequence.admitted_ns == 0 ? now : sequence.admitted_ns;
-  const int64_t first_token = sequence.first_token_ns == 0 ? now : sequence.first_token_ns;
+  const int64_t admitted = sequence.admitted_ns == Sequence::kNotYet ? now : sequence.admitted_ns;
+  const int64_t first_token = sequence.first_token_ns == Sequence::kNotYet ? now : sequence.first_token_ns;
   finish.queued = absl::Nanoseconds(admitted - sequence.submitted_ns);
   finish.prefill = absl::Nanoseconds(first_token - admitted);
   finish.decode = absl::Nanoseconds(now - first_token);
-  if (sequence.admitted_ns != 0) {
+  if (sequence.admitted_ns != Sequence::kNotYet) {
     base::MutexLock lock(&mutex_);
     Average(request_seconds_, absl::ToDoubleSeconds(finish.prefill + finish.decode));
   }

@@ -32,7 +32,8 @@ struct Sequence {
   StreamDecoder decoder;
 
   int64_t deadline_ns = std::numeric_limits<int64_t>::max();      // Clock::MonotonicNs
-  int64_t submitted_ns = 0, admitted_ns = 0, first_token_ns = 0;  // 0: not yet
+  static constexpr int64_t kNotYet = -1;
+  int64_t submitted_ns = 0, admitted_ns = kNotYet, first_token_ns = kNotYet;
 
   uint32_t prompt_tokens() const { return static_cast<uint32_t>(request.prompt.size()); }
   uint32_t completion_tokens() const { return static_cast<uint32_t>(tokens.size() - request.prompt.size()); }
