@@ -56,13 +56,13 @@ TEST(WorkerMetricsTest, GaugesFollowTheStatus) {
   EXPECT_THAT(text, HasSubstr("linnet_num_requests_running{variant=\"models/a/variants/b\"} 3"));
   EXPECT_THAT(text, HasSubstr("linnet_num_requests_waiting{variant=\"models/a/variants/b\"} 2"));
   EXPECT_THAT(text, HasSubstr("linnet_kv_cache_usage_ratio{variant=\"models/a/variants/b\"} 0.25"));
-  EXPECT_THAT(text, HasSubstr("state=\"ready\"} 1"));
-  EXPECT_THAT(text, HasSubstr("state=\"failed\"} 0"));
+  EXPECT_THAT(text, HasSubstr("state=\"ready\",variant=\"models/a/variants/b\"} 1"));
+  EXPECT_THAT(text, HasSubstr("state=\"failed\",variant=\"models/a/variants/b\"} 0"));
   EXPECT_THAT(text, HasSubstr("linnet_worker_memory_bytes{kind=\"weights\"} 1000"));
   EXPECT_THAT(text, HasSubstr("linnet_worker_memory_bytes{kind=\"kv\"} 500"));
   EXPECT_THAT(text, HasSubstr("kind=\"peak\""));
   metrics.Update({}, 0, 0);  // unloaded
-  EXPECT_THAT(Text(metrics), HasSubstr("state=\"ready\"} 0"));
+  EXPECT_THAT(Text(metrics), HasSubstr("state=\"ready\",variant=\"models/a/variants/b\"} 0"));
   EXPECT_THAT(Text(metrics), HasSubstr("linnet_num_requests_running{variant=\"models/a/variants/b\"} 0"));
 }
 

@@ -38,12 +38,12 @@ class WatchCall final : public grpc::ServerWriteReactor<v1::WorkerStatus>,
       base::MutexLock lock(&mu_);
       if (ending_.has_value()) return;
       const absl::Duration since = absl::Nanoseconds(now_ns - sent_ns_);
-      const bool first = sent_essence_.empty() && sent_ns_ == 0;
       const bool changed = essence != sent_essence_ && since >= StatusHub::kMinInterval;
-      if (!first && !changed && since < StatusHub::kMaxInterval) return;
+      if (sent_ && !changed && since < StatusHub::kMaxInterval) return;
       waiting_ = status;
       sent_essence_ = essence;
-      sent_ns_ = now_ns == 0 ? 1 : now_ns;
+      sent_ns_ = now_ns;
+      sent_ = true;
     }
     Pump();
   }
@@ -107,6 +107,7 @@ class WatchCall final : public grpc::ServerWriteReactor<v1::WorkerStatus>,
   std::optional<v1::WorkerStatus> waiting_ ABSL_GUARDED_BY(mu_);
   std::string sent_essence_ ABSL_GUARDED_BY(mu_);
   int64_t sent_ns_ ABSL_GUARDED_BY(mu_) = 0;
+  bool sent_ ABSL_GUARDED_BY(mu_) = false;
   bool write_in_flight_ ABSL_GUARDED_BY(mu_) = false;
   bool starting_ ABSL_GUARDED_BY(mu_) = false;  // StartWrite has not returned yet
   bool finished_ ABSL_GUARDED_BY(mu_) = false;
