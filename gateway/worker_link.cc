@@ -8,7 +8,10 @@
 
 #include <algorithm>
 #include <atomic>
+#include <memory>
+#include <thread>
 #include <utility>
+#include <vector>
 
 #include "absl/base/thread_annotations.h"
 #include "absl/log/log.h"
@@ -16,6 +19,7 @@
 #include "base/grpc_status.h"
 #include "base/log.h"
 #include "base/mutex.h"
+#include "base/thread.h"
 
 namespace linnet::gateway {
 
@@ -27,6 +31,46 @@ uint64_t RandomSeed() {
   absl::BitGen bitgen;
   return absl::Uniform<uint64_t>(bitgen);
 }
+
+using Stub = worker::v1::WorkerControl::StubInterface;
+
+// Ends channels on a thread of its own, "channels". Where a channel is the last user of gRPC's callback threads, ending
+// it waits for them: on one of them, which may well be where the last reference goes, it would wait for itself.
+class ChannelReaper {
+ public:
+  // Never destroyed: calls that outlive everything else may still come to it.
+  static ChannelReaper& Get() {
+    static auto* reaper = new ChannelReaper;
+    return *reaper;
+  }
+  // The stub, in such a way that its last reference hands it to the reaper.
+  static std::shared_ptr<Stub> Guard(std::shared_ptr<Stub> stub) {
+    Stub* const raw = stub.get();
+    return std::shared_ptr<Stub>(raw, [stub = std::move(stub)](Stub*) mutable { Get().Take(std::move(stub)); });
+  }
+
+ private:
+  ChannelReaper() : thread_(base::StartThread("channels", [this] { Run(); })) {}
+
+  void Take(std::shared_ptr<Stub> stub) {
+    base::MutexLock lock(&mu_);
+    stubs_.push_back(std::move(stub));
+    some_.NotifyOne();
+  }
+  void Run() {
+    while (true) {
+      std::vector<std::shared_ptr<Stub>> stubs;  // ended under no lock
+      base::MutexLock lock(&mu_);
+      while (stubs_.empty()) some_.Wait(&mu_);
+      stubs.swap(stubs_);
+    }
+  }
+
+  base::Mutex mu_;
+  base::CondVar some_;
+  std::vector<std::shared_ptr<Stub>> stubs_ ABSL_GUARDED_BY(mu_);
+  std::jthread thread_;  // last: it uses the others
+};
 
 }  // namespace
 
@@ -169,7 +213,8 @@ void WorkerLink::Tick() {
 }
 
 void WorkerLink::Open() {
-  if (handle_ == nullptr) handle_ = std::make_shared<WorkerHandle>(options_.make_stub(options_.address));
+  if (handle_ == nullptr)
+    handle_ = std::make_shared<WorkerHandle>(ChannelReaper::Guard(options_.make_stub(options_.address)));
   uint64_t generation = 0;
   {
     base::MutexLock lock(&state_->mu);
