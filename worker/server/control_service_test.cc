@@ -317,12 +317,12 @@ TEST_F(ControlServiceTest, CountsTokensAsGenerateWould) {
 
 TEST_F(ControlServiceTest, PromptsBeyondTheQueueAreRefusedWhileOthersAnswer) {
   // The one encode thread is stuck and its queue is full.
-  std::latch stuck(1), started(1);
-  ASSERT_TRUE(encoders_.TryPost([&] {
-    started.count_down();
-    stuck.wait();
+  auto stuck = std::make_shared<std::latch>(1), started = std::make_shared<std::latch>(1);
+  ASSERT_TRUE(encoders_.TryPost([stuck, started] {
+    started->count_down();
+    stuck->wait();
   }));
-  started.wait();
+  started->wait();
   while (encoders_.TryPost([] {})) {
   }
   grpc::ClientContext client;
@@ -337,7 +337,8 @@ TEST_F(ControlServiceTest, PromptsBeyondTheQueueAreRefusedWhileOthersAnswer) {
   v1::WorkerStatus worker;
   EXPECT_TRUE(watch->Read(&worker));
   watcher.TryCancel();
-  stuck.count_down();
+  watch->Finish();
+  stuck->count_down();
 }
 
 TEST_F(ControlServiceTest, WatchStatusHeartbeats) {
