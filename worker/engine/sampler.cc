@@ -1,7 +1,6 @@
 #include "worker/engine/sampler.h"
 
 #include <algorithm>
-#include <cmath>
 #include <string>
 #include <utility>
 #include <vector>
@@ -15,16 +14,18 @@ namespace linnet::worker {
 namespace {
 
 struct Candidate {
-  float weight;  // exp((logit - largest) / temperature): 1 for the best token
+  float probability;  // before the filters; afterwards only their ratios count
   TokenId id;
 };
 
 // Better first; of equals the lower id, so that the order does not depend on how it was sorted.
-bool Better(const Candidate& a, const Candidate& b) { return a.weight != b.weight ? a.weight > b.weight : a.id < b.id; }
+bool Better(const Candidate& a, const Candidate& b) {
+  return a.probability != b.probability ? a.probability > b.probability : a.id < b.id;
+}
 
-double SumWeights(const std::vector<Candidate>& candidates) {
+double Sum(const std::vector<Candidate>& candidates) {
   double sum = 0;
-  for (const Candidate& c : candidates) sum += c.weight;
+  for (const Candidate& c : candidates) sum += c.probability;
   return sum;
 }
 
@@ -37,7 +38,7 @@ void KeepTopK(std::vector<Candidate>& candidates, size_t k) {
 // The fewest best tokens whose probabilities reach `p` together. Sorts only a beginning that is long enough.
 void KeepTopP(std::vector<Candidate>& candidates, float p) {
   if (p >= 1) return;
-  const double enough = double{p} * SumWeights(candidates);
+  const double enough = double{p} * Sum(candidates);
   double sum = 0;
   size_t sorted = 0;
   for (size_t want = 64; sorted < candidates.size(); want *= 8) {
@@ -45,7 +46,7 @@ void KeepTopP(std::vector<Candidate>& candidates, float p) {
     std::partial_sort(candidates.begin() + static_cast<int64_t>(sorted), candidates.begin() + static_cast<int64_t>(end),
                       candidates.end(), Better);
     for (; sorted < end; ++sorted) {
-      sum += candidates[sorted].weight;
+      sum += candidates[sorted].probability;
       if (sum >= enough) {
         candidates.resize(sorted + 1);
         return;
@@ -54,10 +55,11 @@ void KeepTopP(std::vector<Candidate>& candidates, float p) {
   }
 }
 
-// Those at least `min_p` times as likely as the best one, whose weight is 1.
-void KeepMinP(std::vector<Candidate>& candidates, float min_p) {
+// Those at least `min_p` times as likely as the best one.
+void KeepMinP(std::vector<Candidate>& candidates, float min_p, float best_probability) {
   if (min_p <= 0) return;
-  std::erase_if(candidates, [min_p](const Candidate& c) { return c.weight < min_p; });
+  const float least = min_p * best_probability;
+  std::erase_if(candidates, [least](const Candidate& c) { return c.probability < least; });
 }
 
 }  // namespace
@@ -79,23 +81,25 @@ TokenId SampleToken(std::span<float> logits, const SamplingParams& params, int64
   const TokenId best = static_cast<TokenId>(kernels::ArgMax(logits.data(), n));
   if (params.temperature == 0 || params.top_k == 1) return best;
 
-  const float largest = logits[static_cast<size_t>(best)];
   const float inverse_temperature = 1.0f / params.temperature;
-  std::vector<Candidate> candidates;
-  candidates.reserve(logits.size());
-  for (size_t i = 0; i < logits.size(); ++i) {
-    const float weight = std::exp((logits[i] - largest) * inverse_temperature);
-    // Tokens of no weight, those forbidden (-inf) and broken logits (NaN) among them, cannot be drawn.
-    if (weight > 0) candidates.push_back({.weight = weight, .id = static_cast<TokenId>(i)});
+  for (float& logit : logits) logit *= inverse_temperature;
+  kernels::Softmax(logits.data(), n);
+  const std::span<const float> probabilities = logits;
+
+  thread_local std::vector<Candidate> candidates;  // keeps its memory: vocabularies are large
+  candidates.clear();
+  for (size_t i = 0; i < probabilities.size(); ++i) {
+    // Tokens of no probability, those forbidden (-inf) and broken logits (NaN) among them, cannot be drawn.
+    if (probabilities[i] > 0) candidates.push_back({.probability = probabilities[i], .id = static_cast<TokenId>(i)});
   }
   if (candidates.empty()) return best;
   KeepTopK(candidates, params.top_k);
   KeepTopP(candidates, params.top_p);
-  KeepMinP(candidates, params.min_p);
+  KeepMinP(candidates, params.min_p, probabilities[static_cast<size_t>(best)]);
 
-  double draw = CounterUniform(params.seed, static_cast<uint64_t>(position)) * SumWeights(candidates);
+  double draw = CounterUniform(params.seed, static_cast<uint64_t>(position)) * Sum(candidates);
   for (const Candidate& c : candidates) {
-    draw -= c.weight;
+    draw -= c.probability;
     if (draw < 0) return c.id;
   }
   return candidates.back().id;

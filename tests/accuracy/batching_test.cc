@@ -1,0 +1,125 @@
+// On the real SmolLM2: what else is in the batch, how a prompt is chunked, and how many threads run changes no bit.
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <memory>
+#include <vector>
+
+#include "absl/log/check.h"
+#include "base/file.h"
+#include "base/mutex.h"
+#include "kernels/thread_pool.h"
+#include "tests/accuracy/golden.h"
+#include "worker/engine/engine.h"
+#include "worker/model/model.h"
+
+namespace linnet::accuracy {
+namespace {
+
+using worker::EngineFinish;
+using worker::Model;
+using worker::TokenId;
+
+class Sink : public worker::EngineSink {
+ public:
+  void OnTokens(std::vector<TokenId> tokens, std::string text) override {
+    tokens_.insert(tokens_.end(), tokens.begin(), tokens.end());
+  }
+  void OnFinish(const EngineFinish& finish) override {
+    base::MutexLock lock(&mutex_);
+    CHECK_OK(finish.status);
+    finished_ = true;
+    done_.NotifyAll();
+  }
+  std::vector<TokenId> Await() {
+    base::MutexLock lock(&mutex_);
+    while (!finished_) done_.Wait(&mutex_);
+    return tokens_;
+  }
+
+ private:
+  std::vector<TokenId> tokens_;  // of the engine's thread until the end
+  base::Mutex mutex_;
+  base::CondVar done_;
+  bool finished_ ABSL_GUARDED_BY(mutex_) = false;
+};
+
+class Batching : public ::testing::Test {
+ protected:
+  static std::unique_ptr<Model> Load(kernels::ThreadPool& pool, int64_t max_step_tokens = 512) {
+    auto model = Model::Load(SmolLm2Path(), {.max_step_tokens = max_step_tokens}, &pool);
+    CHECK_OK(model.status()) << "the tests need the SmolLM2 file; LINNET_TEST_MODEL says where it is";
+    return *std::move(model);
+  }
+  static std::vector<TokenId> Text(const Model& model) {
+    const auto text = base::ReadFile(GoldenPath("text_ordinary.txt"));
+    CHECK_OK(text.status());
+    return model.tokenizer().Encode(*text, {});
+  }
+  // Pieces of the golden text, of unequal lengths.
+  static std::vector<worker::EngineRequest> Requests(const Model& model) {
+    const std::vector<TokenId> text = Text(model);
+    std::vector<worker::EngineRequest> requests;
+    size_t begin = 0;
+    for (const size_t length : {1u, 150u, 37u, 64u, 5u, 96u}) {
+      worker::EngineRequest request = {
+          .prompt = {text.begin() + static_cast<int64_t>(begin), text.begin() + static_cast<int64_t>(begin + length)},
+          .sampling = {.temperature = 0},
+          .max_tokens = 12,
+          .ignore_eos = true};
+      // One of them draws: the same numbers wherever it runs.
+      if (length == 37) request.sampling = {.temperature = 1.0f, .top_k = 40, .top_p = 0.9f, .seed = 42};
+      requests.push_back(std::move(request));
+      begin += length;
+    }
+    return requests;
+  }
+  static std::vector<std::vector<TokenId>> Together(Model& model, const worker::Engine::Options& options) {
+    auto engine = worker::Engine::Create(&model, options);
+    CHECK_OK(engine.status());
+    std::vector<std::shared_ptr<Sink>> sinks;
+    for (worker::EngineRequest& request : Requests(model)) {
+      sinks.push_back(std::make_shared<Sink>());
+      CHECK_OK((*engine)->Submit(std::move(request), sinks.back()).status());
+    }
+    std::vector<std::vector<TokenId>> tokens;
+    for (const auto& sink : sinks) tokens.push_back(sink->Await());
+    return tokens;
+  }
+};
+
+TEST_F(Batching, ConcurrentRequestsGetTheTokensThatTheyGetAlone) {
+  kernels::ThreadPool pool(2);
+  const auto model = Load(pool);
+  // One at a time, each prompt in one chunk.
+  const auto alone = Together(*model, {.max_running_requests = 1, .context_tokens = 512});
+  for (const auto& tokens : alone) ASSERT_EQ(tokens.size(), 12u);
+  EXPECT_EQ(Together(*model, {.max_running_requests = 8, .context_tokens = 512}), alone);
+  // Small chunks beside decoding sequences.
+  EXPECT_EQ(Together(*model, {.max_running_requests = 3, .context_tokens = 512, .step_token_budget = 48}), alone);
+}
+
+TEST_F(Batching, LogitsAreTheSameBitsHoweverTheyAreComputed) {
+  // The logits of every 16th token.
+  const auto logits = [&](int threads, const std::vector<size_t>& chunks) {
+    kernels::ThreadPool pool(threads);
+    const auto model = Load(pool);
+    const std::vector<TokenId> text = Text(*model);
+    const std::span<const TokenId> tokens = std::span(text).first(160);
+    auto cache = *worker::KvCache::Create(model->description(), model->kv_type(), 8);
+    std::vector<float> rows;
+    ForEachLogits(*model, *cache, tokens, static_cast<size_t>(model->description().vocab_size), chunks,
+                  [&](size_t position, std::span<const float> row) {
+                    if (position % 16 == 15) rows.insert(rows.end(), row.begin(), row.end());
+                  });
+    return rows;
+  };
+  const std::vector<float> whole = logits(2, {160});
+  ASSERT_EQ(whole.size(), 10u * 49152);
+  EXPECT_TRUE(logits(2, {33, 1, 64, 7}) == whole) << "chunks";
+  EXPECT_TRUE(logits(1, {1}) == whole) << "one thread, token by token";
+}
+
+}  // namespace
+}  // namespace linnet::accuracy
