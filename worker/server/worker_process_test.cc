@@ -2,10 +2,12 @@
 
 #include <gmock/gmock.h>
 #include <grpcpp/create_channel.h>
+#include <grpcpp/generic/generic_stub.h>
 #include <grpcpp/security/credentials.h>
 #include <gtest/gtest.h>
 
 #include <cstdlib>
+#include <future>
 #include <string>
 #include <thread>
 
@@ -89,6 +91,39 @@ TEST(WorkerProcessTest, StubAnswersAtOnce) {
   EXPECT_EQ(answer.text, " tok tok tok");
   EXPECT_EQ(answer.finish.reason(), linnet::v1::FINISH_REASON_LENGTH);
   EXPECT_EQ(answer.finish.worker(), "workers/w1");
+}
+
+// grpc.health.v1.Health/Check: its messages have one field each, as these two have at the same place.
+int Health(const WorkerProcess& process, const std::string& service) {
+  auto channel =
+      grpc::CreateChannel(base::StrCat("127.0.0.1:", process.grpc_port()), grpc::InsecureChannelCredentials());
+  grpc::TemplatedGenericStub<v1::CountTokensRequest, linnet::v1::CountTokensResponse> stub(channel);
+  v1::CountTokensRequest request;
+  request.set_variant(service);
+  linnet::v1::CountTokensResponse response;
+  grpc::ClientContext client;
+  std::promise<grpc::Status> done;
+  stub.UnaryCall(&client, "/grpc.health.v1.Health/Check", {}, &request, &response,
+                 [&](grpc::Status status) { done.set_value(std::move(status)); });
+  const grpc::Status status = done.get_future().get();
+  return status.ok() ? static_cast<int>(response.tokens()) : -static_cast<int>(status.error_code());
+}
+
+TEST(WorkerProcessTest, HealthNamesProcessAndModels) {
+  constexpr int kServing = 1, kNotServing = 2;
+  config::v1::WorkerConfig config = Config();
+  config.set_stub_model(true);
+  auto process = WorkerProcess::Create(config);
+  ASSERT_TRUE(process.ok()) << process.status();
+  AwaitReady(**process);
+  while (Health(**process, "models/stub") != kServing) std::this_thread::yield();  // told a moment later
+  for (const char* service : {"", "liveness", "readiness"}) EXPECT_EQ(Health(**process, service), kServing) << service;
+  EXPECT_EQ(Health(**process, "models/other"), -static_cast<int>(grpc::StatusCode::NOT_FOUND));
+  (*process)->Drain();
+  EXPECT_EQ(Health(**process, "liveness"), kServing);
+  for (const char* service : {"", "readiness", "models/stub"}) {
+    EXPECT_EQ(Health(**process, service), kNotServing) << service;
+  }
 }
 
 TEST(WorkerProcessTest, PortInUseIsAClearError) {
