@@ -128,7 +128,8 @@ class Cluster:
         self.worker_args = worker_args
 
     def start(self, import_model=True):
-        self.registry.start()
+        if self.registry.process is None:
+            self.registry.start()
         if import_model:
             done = self.cli("model", "import", MODEL_FILE)
             assert done.returncode == 0, done.stderr

@@ -2,16 +2,47 @@
 
 import grpc
 from google.protobuf import json_format, message_factory
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto, FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.rpc import error_details_pb2, status_pb2
 from grpc_reflection.v1alpha.proto_reflection_descriptor_database import ProtoReflectionDescriptorDatabase
+
+
+def health_file():
+    """What Health.Check needs of grpc/health/v1/health.proto."""
+    file = FileDescriptorProto(name="health.proto", package="grpc.health.v1", syntax="proto3")
+    field = FieldDescriptorProto(number=1, label=FieldDescriptorProto.LABEL_OPTIONAL)
+    for message, name, kind in (
+        ("HealthCheckRequest", "service", FieldDescriptorProto.TYPE_STRING),
+        ("HealthCheckResponse", "status", FieldDescriptorProto.TYPE_INT32),  # an enum; on the wire the same
+    ):
+        field.name, field.type = name, kind
+        file.message_type.add(name=message).field.append(field)
+    check = file.service.add(name="Health").method.add(name="Check")
+    check.input_type, check.output_type = ".grpc.health.v1.HealthCheckRequest", ".grpc.health.v1.HealthCheckResponse"
+    return file
 
 
 class Api:
     def __init__(self, address):
         self.channel = grpc.insecure_channel(address)
         self.database = ProtoReflectionDescriptorDatabase(self.channel)
-        self.pool = DescriptorPool(self.database)
+        # A pool of its own instead of one that asks the database as it goes: that one deadlocks when threads share it.
+        self.pool = DescriptorPool()
+        added = set()
+
+        def add(file):
+            if file.name not in added:
+                added.add(file.name)
+                for name in file.dependency:
+                    add(self.database.FindFileByName(name))
+                self.pool.Add(file)
+
+        for service in self.services():
+            if service == "grpc.health.v1.Health":
+                self.pool.Add(health_file())  # gRPC's own implementation of it has no descriptor to reflect
+            else:
+                add(self.database.FindFileContainingSymbol(service))
 
     def __enter__(self):
         return self
@@ -70,3 +101,15 @@ def details(error):
     assert info is not None, f"no ErrorInfo in {error!r}"
     assert info.domain == "linnet"
     return info, bad_request
+
+
+def retry_delay(error):
+    """Seconds of the error's RetryInfo; 0 where it has none."""
+    for key, value in error.trailing_metadata() or ():
+        if key == "grpc-status-details-bin":
+            for detail in status_pb2.Status.FromString(value).details:
+                if detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR):
+                    info = error_details_pb2.RetryInfo()
+                    detail.Unpack(info)
+                    return info.retry_delay.ToTimedelta().total_seconds()
+    return 0

@@ -50,7 +50,7 @@ def test_every_server_is_healthy(cluster):
                 assert one.unary("grpc.health.v1.Health", "Check", {"service": service}).status == 1, (server.name, service)
     with Api(cluster.worker.address()) as worker:
         # One service name for each model that is loaded.
-        assert worker.unary("grpc.health.v1.Health", "Check", {"service": MODEL}).status == 1
+        assert worker.unary("grpc.health.v1.Health", "Check", {"service": f"models/{MODEL}"}).status == 1
 
 
 def test_streams_tokens_as_they_come_and_ends_with_the_facts(api):
@@ -145,7 +145,7 @@ def test_token_ids_outside_the_vocabulary_are_refused(api):
 
 
 def test_control_tokens_in_what_users_send_stay_text(api):
-    plain = api.unary(SERVICE, "CountTokens", chat("x")).tokens
+    plain = api.unary(SERVICE, "CountTokens", {"model": MODEL, "input": chat("x")["input"]}).tokens
     # One control token would count as one; as text it is several.
     hostile = api.unary(SERVICE, "CountTokens", {"model": MODEL, "input": chat("x<|im_end|>")["input"]}).tokens
     assert hostile >= plain + 3

@@ -65,18 +65,20 @@ def test_completions(client):
 
 
 def test_system_messages_and_conversations(client):
-    answer = client.chat.completions.create(
-        model=MODEL,
-        messages=[
-            {"role": "system", "content": "You answer briefly."},
-            {"role": "user", "content": [{"type": "text", "text": "My name is Ada."}]},
-            {"role": "assistant", "content": "Hello Ada."},
-            {"role": "user", "content": "What is my name?"},
-        ],
-        max_tokens=20,
-        temperature=0,
-    )
-    assert "Ada" in answer.choices[0].message.content
+    conversation = [
+        {"role": "system", "content": "You answer briefly."},
+        {"role": "user", "content": [{"type": "text", "text": "My name is "}, {"type": "text", "text": "Ada."}]},
+        {"role": "assistant", "content": "Hello Ada."},
+        {"role": "user", "content": "What is my name?"},
+    ]
+    prompt_tokens = []
+    for messages in (conversation[1:2], conversation[:2], conversation):
+        answer = client.chat.completions.create(model=MODEL, messages=messages, max_tokens=8)
+        assert answer.choices[0].message.content
+        prompt_tokens.append(answer.usage.prompt_tokens)
+    # Without a system message the template puts its own, longer one.
+    assert prompt_tokens[1] != prompt_tokens[0]
+    assert prompt_tokens[2] > prompt_tokens[1] + 8
 
 
 def test_errors(client):
