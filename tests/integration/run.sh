@@ -8,4 +8,5 @@ python=${LINNET_VENV:+$LINNET_VENV/bin/}python3
   echo "integration tests: $python lacks their libraries; run them through tools/dev test, or set LINNET_VENV to an environment with tests/integration/requirements.txt" >&2
   exit 1
 }
-exec "$python" -B -m pytest -q --durations=8 -p no:cacheprovider "$here" "$@"
+exec "$python" -B -m pytest -q --durations=8 -p no:cacheprovider \
+  -o tmp_path_retention_policy=failed -o tmp_path_retention_count=1 "$here" "$@"
