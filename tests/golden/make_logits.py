@@ -137,6 +137,7 @@ def main():
     for prompt in PROMPTS:
         prompt_ids = tokenize(path, prompt)
         result["prompts"].append({"prompt": prompt_ids, **greedy(model, prompt_ids)})
+        print(repr(prompt), "smallest gap", min(result["prompts"][-1]["gaps"]), flush=True)
     with open(HERE / "logits_smollm2.json", "w") as f:
         json.dump(result, f, separators=(",", ":"))
         f.write("\n")
