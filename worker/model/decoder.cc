@@ -185,12 +185,13 @@ void Decoder::RunAttention(std::span<const BatchSpan> batch, const KvCache& cach
                                 .first_position = batch[s].first_position + tokens - computed});
   }
   if (attention_spans_.empty()) return;
+  // Also in reference precision: over f32 keys and values it is f32 throughout, and the plain loops (which the scalar
+  // instruction set uses) take minutes for a long text.
   kernels::Attention(attention_spans_,
                      {.q_heads = attention.q_heads,
                       .scale = attention.scale,
                       .window = attention.window,
-                      .softcap = attention.softcap,
-                      .reference = reference_},
+                      .softcap = attention.softcap},
                      pool_);
   activations_.Set(attention_.get(), row_count_, q_width);
   const kernels::Product out = {.weights = weights.attention_out.get(),
