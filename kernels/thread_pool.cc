@@ -44,8 +44,8 @@ T AwaitChange(const std::atomic<T>& value, T old) {
 
 }  // namespace
 
-// A region is open while threads may join it. The caller closes it when there is nothing left to start, and waits only for
-// those that did join: a worker that the system has not scheduled yet costs nobody time.
+// A region is open while threads may join it. The caller closes it when there is nothing left to start, and waits only
+// for those that did join: a worker that the system has not scheduled yet costs nobody time.
 struct ThreadPool::State {
   explicit State(int threads) : threads(threads) {}
 

@@ -9,9 +9,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <chrono>
-#include <condition_variable>
 #include <filesystem>
-#include <mutex>
 #include <optional>
 #include <random>
 
@@ -20,6 +18,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/human.h"
+#include "base/mutex.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
@@ -53,10 +52,20 @@ absl::Status Stopped(const std::string& digest) {
 
 // False where `stop` was asked for meanwhile.
 bool WaitOrStop(absl::Duration duration, const std::stop_token& stop) {
-  std::mutex mu;
-  std::condition_variable_any cv;
-  std::unique_lock<std::mutex> lock(mu);
-  cv.wait_for(lock, stop, absl::ToChronoMilliseconds(duration), [] { return false; });
+  base::Clock* const clock = base::Clock::Real();
+  const int64_t start_ns = clock->MonotonicNs();
+  base::Mutex mu;
+  base::CondVar cv;
+  const std::stop_callback wake(stop, [&] {
+    base::MutexLock lock(&mu);
+    cv.NotifyAll();
+  });
+  base::MutexLock lock(&mu);
+  while (!stop.stop_requested()) {
+    const absl::Duration left = duration - clock->Since(start_ns);
+    if (left <= absl::ZeroDuration()) break;
+    cv.WaitFor(&mu, absl::ToChronoNanoseconds(left));
+  }
   return !stop.stop_requested();
 }
 

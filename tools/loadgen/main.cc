@@ -109,9 +109,8 @@ int main(int argc, char** argv) {
   many->add_option("--rounds", rounds)->check(CLI::Range(1, 1000))->capture_default_str();
   CLI11_PARSE(app, argc, argv);
 
-  const absl::Status status = overhead->parsed()
-                                  ? linnet::loadgen::Overhead(gateway, worker, model, variant, calls)
-                                  : linnet::loadgen::Streams(gateway, model, streams, tokens, rounds);
+  const absl::Status status = overhead->parsed() ? linnet::loadgen::Overhead(gateway, worker, model, variant, calls)
+                                                 : linnet::loadgen::Streams(gateway, model, streams, tokens, rounds);
   if (!status.ok()) {
     std::fprintf(stderr, "linnet-loadgen: %s\n", status.ToString().c_str());
     return 1;
