@@ -61,7 +61,7 @@ class ControlServiceTest : public ::testing::Test {
 
     context_.worker = "workers/w1";
     context_.variants = variants_.get();
-    context_.encoders = &encoders_;
+    context_.encoders = encoders_.get();
     context_.calls = &calls_;
     context_.metrics = &metrics_;
     context_.clock = &clock_;
@@ -82,6 +82,7 @@ class ControlServiceTest : public ::testing::Test {
   ~ControlServiceTest() override {
     hub_->Close();
     server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(5));
+    encoders_.reset();
     variants_.reset();
     std::filesystem::remove(path_);
   }
@@ -115,7 +116,7 @@ class ControlServiceTest : public ::testing::Test {
   WorkerMetrics metrics_;
   CallTable calls_;
   std::unique_ptr<VariantManager> variants_;
-  WorkQueue encoders_{"encode", 1, 4};
+  std::unique_ptr<WorkQueue> encoders_ = std::make_unique<WorkQueue>("encode", 1, 4);
   CallContext context_;
   std::unique_ptr<StatusHub> hub_;
   std::unique_ptr<ControlService> service_;
@@ -318,12 +319,12 @@ TEST_F(ControlServiceTest, CountsTokensAsGenerateWould) {
 TEST_F(ControlServiceTest, PromptsBeyondTheQueueAreRefusedWhileOthersAnswer) {
   // The one encode thread is stuck and its queue is full.
   auto stuck = std::make_shared<std::latch>(1), started = std::make_shared<std::latch>(1);
-  ASSERT_TRUE(encoders_.TryPost([stuck, started] {
+  ASSERT_TRUE(encoders_->TryPost([stuck, started] {
     started->count_down();
     stuck->wait();
   }));
   started->wait();
-  while (encoders_.TryPost([] {})) {
+  while (encoders_->TryPost([] {})) {
   }
   grpc::ClientContext client;
   const grpc::Status status = stub_->Generate(&client, Request())->Finish();

@@ -305,6 +305,7 @@ WorkerProcess::~WorkerProcess() {
     hub_->Close();
     hub_->WaitUntilEmpty(absl::Seconds(1));
     server_->Shutdown(std::chrono::system_clock::now() + std::chrono::seconds(1));
+    encoders_.reset();  // no call is left; what its threads did in gRPC is done before the server goes
   }
   if (variants_ != nullptr) variants_->Stop();  // while there is someone to tell
 }
