@@ -31,7 +31,7 @@ struct Sequence {
   KvSequence kv;
   StreamDecoder decoder;
 
-  int64_t deadline_ns = std::numeric_limits<int64_t>::max();      // Clock::MonotonicNs
+  int64_t deadline_ns = std::numeric_limits<int64_t>::max();  // Clock::MonotonicNs
   static constexpr int64_t kNotYet = -1;
   int64_t submitted_ns = 0, admitted_ns = kNotYet, first_token_ns = kNotYet;
 
