@@ -2,11 +2,11 @@
 #pragma once
 
 #include <memory>
+#include <set>
 #include <string>
 #include <string_view>
 
 #include "absl/base/thread_annotations.h"
-#include "absl/container/flat_hash_set.h"
 #include "absl/status/status.h"
 #include "base/mutex.h"
 #include "prometheus/counter.h"
@@ -55,7 +55,7 @@ class Metrics {
   prometheus::Gauge& registry_connected_;
   prometheus::Counter& retries_;
   base::Mutex mu_;
-  absl::flat_hash_set<std::string> models_ ABSL_GUARDED_BY(mu_);
+  std::set<std::string> models_ ABSL_GUARDED_BY(mu_);
 };
 
 }  // namespace linnet::gateway

@@ -49,10 +49,11 @@ std::array<std::string, 256> ByteTexts() {
 }
 
 // The bytes that a normal token's text spells. Characters that stand for no byte stay as they are.
-void AppendBytes(std::string_view text, const absl::flat_hash_map<std::string, char>& byte_of, std::string& out) {
+void AppendBytes(std::string_view text, const boost::unordered_flat_map<std::string_view, char>& byte_of,
+                 std::string& out) {
   for (size_t at = 0; at < text.size();) {
     const size_t n = std::max<size_t>(Utf8CharBytes(text, at), 1);
-    const std::string character(text.substr(at, n));
+    const std::string_view character = text.substr(at, n);
     const auto it = byte_of.find(character);
     if (it != byte_of.end()) {
       out.push_back(it->second);
@@ -99,7 +100,7 @@ absl::Status BpeVocabulary::ReadTokens(const GgufFile& file) {
   }
 
   const std::array<std::string, 256> byte_texts = ByteTexts();
-  absl::flat_hash_map<std::string, char> byte_of;
+  boost::unordered_flat_map<std::string_view, char> byte_of;
   for (int b = 0; b < 256; ++b) byte_of[byte_texts[b]] = static_cast<char>(b);
   for (TokenId id = 0; id < size(); ++id) {
     byte_begin_.push_back(static_cast<uint32_t>(bytes_.size()));

@@ -3,13 +3,13 @@
 #pragma once
 
 #include <array>
+#include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
 #include <memory>
 #include <string>
 #include <string_view>
 #include <vector>
 
-#include "absl/container/flat_hash_map.h"
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "worker/gguf/gguf_file.h"
@@ -74,12 +74,12 @@ class BpeVocabulary {
 
   std::vector<std::string> texts_;
   std::vector<TokenKind> kinds_;
-  absl::flat_hash_map<std::string_view, TokenId> by_text_;   // views of texts_
-  std::string bytes_;                                        // of all tokens, one after another
-  std::vector<uint32_t> byte_begin_;                         // [size + 1] into bytes_
-  absl::flat_hash_map<std::string_view, TokenId> by_bytes_;  // views of bytes_; normal and user-defined tokens
+  boost::unordered_flat_map<std::string_view, TokenId> by_text_;   // views of texts_
+  std::string bytes_;                                              // of all tokens, one after another
+  std::vector<uint32_t> byte_begin_;                               // [size + 1] into bytes_
+  boost::unordered_flat_map<std::string_view, TokenId> by_bytes_;  // views of bytes_; normal and user-defined tokens
   std::array<TokenId, 256> token_of_byte_;
-  absl::flat_hash_map<uint64_t, Merge> merges_;
+  boost::unordered_flat_map<uint64_t, Merge> merges_;
   std::vector<TokenId> special_tokens_;
   TokenId bos_ = -1;
   TokenId eos_ = -1;
