@@ -70,7 +70,7 @@ packages_hash() {
 }
 
 # in_root ROOT CMD...: runs CMD inside ROOT in a mount and PID namespace of its own, so that nothing stays mounted and
-# no process outlives it. The checkout, the cache and /tmp are visible at the same paths.
+# no process outlives it. The checkout, the cache, the home folder and /tmp are visible at the same paths.
 in_root() {
   local root=$1
   shift
@@ -82,12 +82,13 @@ in_root() {
     root=$LINNET_ROOT
     mount -t proc proc "$root/proc"
     for d in sys dev tmp; do mount --rbind "/$d" "$root/$d"; done
-    for d in "$LINNET_CHECKOUT" "$LINNET_CACHE" "$PWD"; do
+    for d in "$HOME" "$LINNET_CHECKOUT" "$LINNET_CACHE" "$PWD" ${LINNET_HOME:+"$LINNET_HOME"}; do
       case $d in /tmp | /tmp/* | /) continue ;; esac
+      [[ -d $d ]] || continue
       mkdir -p "$root$d"
       mount --rbind "$d" "$root$d"
     done
-    for f in /etc/resolv.conf /etc/hosts /etc/ssl/certs/ca-certificates.crt /etc/pip.conf /etc/npmrc "$HOME/.config/pip/pip.conf" "$HOME/.npmrc"; do
+    for f in /etc/resolv.conf /etc/hosts /etc/ssl/certs/ca-certificates.crt /etc/pip.conf; do
       if [[ -r $f ]]; then
         mkdir -p "$root$(dirname "$f")"
         # A symbolic link would be followed to a path outside the root.

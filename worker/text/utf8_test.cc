@@ -14,10 +14,10 @@ std::string Rs(int n) {
 }
 
 TEST(Utf8Test, WellFormedTextStays) {
-  const std::string text(
+  constexpr char kText[] =
       "a\0 \x7F \xC2\x80 \xDF\xBF \xE0\xA0\x80 \xED\x9F\xBF \xEE\x80\x80 \xEF\xBF\xBF \xF0\x90\x80\x80 "
-      "\xF4\x8F\xBF\xBF",
-      43);
+      "\xF4\x8F\xBF\xBF";
+  const std::string text(kText, sizeof(kText) - 1);
   EXPECT_EQ(ReplaceBrokenUtf8(text), text);
   EXPECT_EQ(TokenizerUtf8(text), text);
 }
