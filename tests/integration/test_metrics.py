@@ -8,7 +8,7 @@ import urllib.parse
 import urllib.request
 
 import pytest
-from cluster import MODEL, SLOWNESS, wait_for
+from cluster import MODEL, SANITIZE, SLOWNESS, wait_for
 from test_generate import chat, collect
 
 
@@ -101,3 +101,18 @@ def test_the_registry_counts_too(prometheus):
 def test_metric_names_have_base_units(prometheus):
     with_old_units = prometheus('{__name__=~"linnet_.*(_ms|_milliseconds|_kb|_mb)(_.*)?"}')
     assert with_old_units == []
+
+
+# A sanitizer's own memory counts as the process's; what it costs is not what this is about.
+if not SANITIZE:
+
+    def test_the_worker_takes_the_memory_that_it_says(api, prometheus):
+        """Peak resident size <= 1.1 x weights + KV cache + 96 MB: nothing is resident twice."""
+        collect(api, chat("tell me a long story " * 100, max_tokens=64))
+        wait_for(lambda: prometheus('linnet_worker_memory_bytes{kind="kv"} > 0'), 10, "the memory to be itemised")
+        memory = {r["metric"]["kind"]: float(r["value"][1]) for r in prometheus("linnet_worker_memory_bytes")}
+        assert memory["weights"] > 90e6, memory
+        assert memory["resident"] <= memory["peak"] <= 1.1 * memory["weights"] + memory["kv"] + 96e6, memory
+        # The KV cache is mostly untouched here, so hold the rest to account without it.
+        touched = prometheus('max_over_time(linnet_kv_cache_usage_ratio[1m])')
+        assert memory["peak"] <= 1.1 * memory["weights"] + 0.25 * memory["kv"] + 96e6, (memory, touched)
