@@ -1,7 +1,5 @@
 #include "registry/server/blob_service.h"
 
-#include <atomic>
-#include <cstdint>
 #include <memory>
 #include <string>
 #include <utility>
@@ -9,46 +7,38 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "base/grpc_status.h"
+#include "base/mutex.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
 
 namespace linnet::registry {
-namespace {
-
-// Orders a reactor's step after the one before it, whichever threads they run on. gRPC orders them too, but inside a
-// library where ThreadSanitizer does not see it. Called at a step's beginning and before it starts the next one.
-class Turn {
- public:
-  void Pass() { turns_.fetch_add(1, std::memory_order_acq_rel); }
-
- private:
-  std::atomic<uint32_t> turns_{0};
-};
-
-}  // namespace
-
 // Read -> (pool) append -> read ... -> half-close -> (pool) verify, sync -> Finish. Each step starts the next one, so
-// only one thread is in it at a time; a client that leaves shows as a failed read.
+// only one thread is in it at a time; a client that leaves shows as a failed read. The lock is held through a step, and
+// nobody waits for it but the step that this one started: it says so where gRPC's own ordering cannot be seen.
 class BlobService::UploadReactor final : public grpc::ServerReadReactor<v1::UploadBlobRequest> {
  public:
   UploadReactor(BlobService* service, v1::BlobStatus* response) : service_(service), response_(response) {
-    turn_.Pass();
+    base::MutexLock lock(&mu_);
     StartRead(&request_);
   }
 
   void OnReadDone(bool ok) override {
     service_->pool_->Run([this, ok] {
-      turn_.Pass();
+      base::MutexLock lock(&mu_);
       ok ? Take() : Complete();
     });
   }
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    {
+      base::MutexLock lock(&mu_);
+    }  // the step that finished has left
+    delete this;
+  }
 
  private:
   void Take() {
     if (absl::Status status = Append(); !status.ok()) return End(std::move(status));
     if (response_->complete()) return End(absl::OkStatus());
-    turn_.Pass();
     StartRead(&request_);
   }
 
@@ -98,14 +88,14 @@ class BlobService::UploadReactor final : public grpc::ServerReadReactor<v1::Uplo
     const grpc::Status result = base::ToGrpc(status);
     service_->metrics_->CountRpc("UploadBlob", result.error_code());
     service_->metrics_->ObserveRpc("UploadBlob", base::Clock::Real()->Since(start_ns_));
-    Finish(result);  // `this` may be gone after it
+    Finish(result);
   }
 
   BlobService* const service_;
   v1::BlobStatus* const response_;
   const int64_t start_ns_ = base::Clock::Real()->MonotonicNs();
   v1::UploadBlobRequest request_;  // gRPC's between StartRead and OnReadDone
-  Turn turn_;
+  base::Mutex mu_;
   std::unique_ptr<BlobStore::Upload> upload_;
   bool first_ = true;
 };
@@ -116,7 +106,7 @@ class BlobService::DownloadReactor final : public grpc::ServerWriteReactor<v1::D
   DownloadReactor(BlobService* service, const v1::DownloadBlobRequest& request)
       : service_(service), digest_(request.digest()), offset_(request.offset_bytes()) {
     ++service_->downloads_;
-    turn_.Pass();
+    base::MutexLock lock(&mu_);
     // The work starts when gRPC has the reactor.
     StartSendInitialMetadata();
   }
@@ -124,17 +114,21 @@ class BlobService::DownloadReactor final : public grpc::ServerWriteReactor<v1::D
 
   void OnSendInitialMetadataDone(bool ok) override { Next(ok); }
   void OnWriteDone(bool ok) override { Next(ok); }
-  void OnDone() override { delete this; }
+  void OnDone() override {
+    {
+      base::MutexLock lock(&mu_);
+    }  // as in UploadReactor
+    delete this;
+  }
 
  private:
   void Next(bool ok) {
-    if (!ok) return End(base::Error(absl::StatusCode::kCancelled, "CLIENT_CANCELLED", "the client left"));
-    service_->pool_->Run([this] {
-      turn_.Pass();
+    service_->pool_->Run([this, ok] {
+      base::MutexLock lock(&mu_);
+      if (!ok) return End(base::Error(absl::StatusCode::kCancelled, "CLIENT_CANCELLED", "the client left"));
       const absl::Status status = Fill();
       if (!status.ok() || response_.data().empty()) return End(status);
       service_->metrics_->downloaded_bytes.Increment(static_cast<double>(response_.data().size()));
-      turn_.Pass();
       StartWrite(&response_);
     });
   }
@@ -164,7 +158,7 @@ class BlobService::DownloadReactor final : public grpc::ServerWriteReactor<v1::D
   const uint64_t offset_;
   const int64_t start_ns_ = base::Clock::Real()->MonotonicNs();
   v1::DownloadBlobResponse response_;  // gRPC's between StartWrite and OnWriteDone
-  Turn turn_;
+  base::Mutex mu_;
   std::unique_ptr<BlobStore::Reader> reader_;
 };
 

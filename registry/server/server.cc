@@ -70,13 +70,13 @@ class Server final : public RegistryServer {
   const Options options_;
   Metrics metrics_;
   LeaseTable leases_;
-  IoPool pool_;
   std::unique_ptr<BlobStore> blobs_;
-  std::unique_ptr<Store> store_;
   std::unique_ptr<Catalog> catalog_;
+  std::unique_ptr<Store> store_;  // its thread runs the catalogue's mutations, so it ends first
   std::unique_ptr<WatchHub> hub_;
   std::unique_ptr<RegistryService> registry_service_;
   std::unique_ptr<BlobService> blob_service_;
+  IoPool pool_;  // its threads run what the services queue, so it ends before them
   std::unique_ptr<base::OpsServer> ops_;
   std::unique_ptr<grpc::Server> server_;
   int grpc_port_ = 0;

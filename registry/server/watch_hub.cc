@@ -142,11 +142,9 @@ grpc::ServerWriteReactor<v1::WatchResponse>* WatchHub::Watch(const v1::WatchRequ
 }
 
 void WatchHub::Wake() {
-  {
-    base::MutexLock lock(&mu_);
-    woken_ = true;
-  }
-  wake_.NotifyOne();
+  base::MutexLock lock(&mu_);
+  woken_ = true;
+  wake_.NotifyOne();  // under the lock: the hub may end as soon as that is free
 }
 
 void WatchHub::Drain() {

@@ -122,7 +122,8 @@ readonly BINARIES=(linnet linnet-gateway linnet-registry linnet-worker)
 readonly ASAN_TESTS=(linnet_gguf_gguf_file_test linnet_text_utf8_test linnet_text_tokenizer_test linnet_text_chat_template_test
   gguf_fuzz tokenizer_fuzz openai_request_fuzz linnet_kernels_matrix_test linnet_kernels_attention_test linnet_gateway_http_server_test)
 readonly TSAN_TESTS=(linnet_kernels_thread_pool_test linnet_engine_engine_test linnet_engine_engine_core_test
-  linnet_engine_scheduler_policy_test linnet_registry_store_store_test linnet_registry_client_client_test linnet_gateway_generate_call_test
+  linnet_engine_scheduler_policy_test linnet_registry_store_store_test linnet_registry_client_client_test linnet_registry_server_server_test
+  linnet_gateway_routing_test linnet_gateway_generate_call_test
   linnet_gateway_worker_table_test linnet_worker_server_control_service_test linnet_worker_server_variant_manager_test)
 
 any_of() { local IFS='|'; echo "^($*)(_corpus)?\$"; }
