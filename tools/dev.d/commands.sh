@@ -53,10 +53,26 @@ build_preset() {
     (cd "$LINNET_CHECKOUT" && cmake --preset "$preset" >"/tmp/linnet-cmake.$$" 2>&1) || { cat "/tmp/linnet-cmake.$$" >&2; rm -f "/tmp/linnet-cmake.$$"; die "cmake failed"; }
     rm -f "/tmp/linnet-cmake.$$"
   fi
-  if ! ninja -C "$dir" -n "$@" 2>/dev/null | grep -q 'no work to do'; then
-    step "building $preset ${*:-(everything)}"
-    if [[ -t 2 ]]; then ninja -C "$dir" "$@" >&2; else NINJA_STATUS='[%f/%t] ' ninja -C "$dir" --quiet "$@" >&2; fi
-  fi
+  NINJA_STATUS='[%f/%t] ' ninja -C "$dir" "$@" 2>&1 | show_build "building $preset ${*:-(everything)}" >&2 || die "the build failed: see above"
+}
+
+# show_build TITLE: of ninja's output, the title once there is work, progress in one line on a terminal, and everything else.
+show_build() {
+  local line titled='' progress=''
+  while IFS= read -r line; do
+    case $line in
+      '[0/'* | 'ninja: Entering'* | 'ninja: no work'* | '-- '*) continue ;;
+    esac
+    [[ -n $titled ]] || step "$1"
+    titled=1
+    if [[ $line =~ ^\[[0-9]+/[0-9]+\] ]]; then
+      [[ -t 1 ]] && printf '\r\033[K%s' "${line:0:${COLUMNS:-100}}" && progress=1
+    else
+      printf '%s%s\n' "${progress:+$'\n'}" "$line"
+      progress=''
+    fi
+  done
+  [[ -z $progress ]] || echo
 }
 
 cmd_build() {
