@@ -8,6 +8,8 @@ import signal
 import subprocess
 import time
 
+import grpc
+
 BIN = pathlib.Path(os.environ["LINNET_BIN"])
 MODEL_FILE = pathlib.Path(
     os.environ.get("LINNET_TEST_MODEL", pathlib.Path.home() / ".cache/linnet/models/SmolLM2-135M-Instruct.Q4_1.gguf")
@@ -151,7 +153,12 @@ class Cluster:
 
     def wait_serving(self):
         def serving():
-            return any(m["ready_workers"] for m in self.served_models())
+            try:
+                return any(m["ready_workers"] for m in self.served_models())
+            except grpc.RpcError as error:
+                if error.code() is grpc.StatusCode.UNAVAILABLE:  # a connection that failed: not yet, then
+                    return False
+                raise
 
         wait_for(serving, 60, f"the gateway to serve {MODEL}")
 
