@@ -126,7 +126,10 @@ absl::StatusOr<uint64_t> EngineCore::Submit(EngineRequest request, std::shared_p
   {
     base::MutexLock lock(&mutex_);
     if (draining_ || stopped_) return DrainingError();
-    if (waiting_ >= options_.max_queued_requests) return QueueFull();
+    // Counted with what runs, so that requests that come together find the same places however soon the engine's
+    // thread wakes to admit them.
+    const uint64_t places = uint64_t{options_.max_running_requests} + options_.max_queued_requests;
+    if (uint64_t{waiting_} + load_.running_requests >= places) return QueueFull();
     id = sequence->id = next_id_++;
     inbox_.push_back(std::move(sequence));
     load_.queued_requests = ++waiting_;

@@ -241,6 +241,16 @@ TEST_F(EngineCoreTest, FullQueueRefusesWithRetryInfo) {
   EXPECT_TRUE(SubmitStatus(Request(3, 1)).ok());
 }
 
+TEST_F(EngineCoreTest, RequestsThatComeTogetherFindTheIdlePlacesToo) {
+  Start({.max_running_requests = 2, .max_queued_requests = 1});
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(SubmitStatus(Request(3, 5)).ok()) << "before the engine's thread ran, " << i;
+  EXPECT_EQ(base::ErrorReason(SubmitStatus(Request(3, 5))), "QUEUE_FULL");
+  engine_->Step();
+  EXPECT_EQ(base::ErrorReason(SubmitStatus(Request(3, 5))), "QUEUE_FULL") << "two run, one waits";
+  RunUntilIdle();
+  EXPECT_TRUE(SubmitStatus(Request(3, 1)).ok());
+}
+
 TEST_F(EngineCoreTest, DrainFinishesWhatRunsAndTakesNothingNew) {
   Start();
   auto sink = Submit(Request(3, 5));
