@@ -48,6 +48,12 @@ std::string Sha256::Digest() {
                       absl::BytesToHexString(absl::string_view(reinterpret_cast<const char*>(digest.data()), size)));
 }
 
+std::string Sha256Of(std::string_view data) {
+  Sha256 sha;
+  sha.Update(data);
+  return sha.Digest();
+}
+
 absl::StatusOr<std::string> Sha256OfFile(const std::string& path) {
   const int fd = open(path.c_str(), O_RDONLY | O_CLOEXEC);
   if (fd < 0) return ErrnoStatus(errno, "open", path);

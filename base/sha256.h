@@ -27,6 +27,8 @@ class Sha256 {
   std::unique_ptr<Context> context_;
 };
 
+// Of `data`, as "sha256:{hex}".
+std::string Sha256Of(std::string_view data);
 // Of a whole file, as "sha256:{hex}".
 absl::StatusOr<std::string> Sha256OfFile(const std::string& path);
 // "sha256:" and 64 lower-case hex digits.

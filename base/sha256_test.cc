@@ -16,9 +16,7 @@ constexpr char kMillionA[] = "sha256:cdc76e5c9914fb9281a1c7e284d73e67f1809a48a49
 constexpr char kEmpty[] = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
 
 TEST(Sha256, StandardsExamples) {
-  Sha256 abc;
-  abc.Update("abc");
-  EXPECT_EQ(abc.Digest(), kAbc);
+  EXPECT_EQ(Sha256Of("abc"), kAbc);
   EXPECT_EQ(Sha256().Digest(), kEmpty);
 }
 

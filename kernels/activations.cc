@@ -47,8 +47,9 @@ void QuantizeRow(const float* x, int64_t groups, int64_t stride, ActivationGroup
         hn::StoreU(hn::DemoteTo(d8, q), d8, out->q + i);
       }
       sums[half] = hn::ReduceSum(di, sum);
-      out->negative_sum[half] = -sums[half];
     }
+    out->negative_sum = -(sums[0] + sums[1]);
+    out->negative_first_half = -sums[0];
     out->scale = amax < kSmallestActivation ? 0.0f : amax / kLargestQ;  // stays infinite where x is
     out->scaled_sum = out->scale * static_cast<float>(sums[0] + sums[1]);
   }
@@ -76,7 +77,8 @@ void QuantizeRowScalar(const float* x, int64_t groups, int64_t stride, Activatio
       out->q[i] = static_cast<int8_t>(q);
       sums[i / 16] += q;
     }
-    for (int half = 0; half < 2; ++half) out->negative_sum[half] = -sums[half];
+    out->negative_sum = -(sums[0] + sums[1]);
+    out->negative_first_half = -sums[0];
     out->scale = amax < kSmallestActivation ? 0.0f : amax / kLargestQ;  // stays infinite where x is
     out->scaled_sum = out->scale * static_cast<float>(sums[0] + sums[1]);
   }

@@ -14,8 +14,10 @@ namespace linnet::kernels {
 struct ActivationGroup {
   int8_t q[kGroup];
   float scale;
-  float scaled_sum;         // scale * sum(q): what a weight's min is multiplied by
-  int32_t negative_sum[2];  // -sum of each half of q: what a weight's offset is multiplied by
+  float scaled_sum;  // scale * sum(q): what a weight's min is multiplied by
+  // What a weight's offset is multiplied by:
+  int32_t negative_sum;         // -sum(q)
+  int32_t negative_first_half;  // the same of the first 16
 };
 static_assert(sizeof(ActivationGroup) == 48);
 

@@ -1,5 +1,6 @@
 #include "kernels/isa.h"
 
+#include <algorithm>
 #include <atomic>
 #include <cstdlib>
 #include <fstream>
@@ -13,6 +14,10 @@
 
 #if defined(__x86_64__)
 #include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
 #elif defined(__aarch64__) && defined(__linux__)
 #include <sys/auxv.h>
 #endif
@@ -22,15 +27,36 @@ namespace {
 
 std::atomic<int> g_isa_for_testing{-1};
 
+#if defined(__x86_64__) && !LINNET_SIMD_AVX2_ONLY
+// The tile registers' state is so large that Linux saves it only for processes that asked for it.
+bool AllowAmx() {
+#if defined(__linux__)
+  constexpr int kArchReqXcompPerm = 0x1023, kXfeatureXtiledata = 18;
+  return syscall(SYS_arch_prctl, kArchReqXcompPerm, kXfeatureXtiledata) == 0;
+#else
+  return false;
+#endif
+}
+#endif
+
 std::vector<Isa> FindSupported() {
   std::vector<Isa> found = {Isa::kScalar};
   [[maybe_unused]] const int64_t targets = hwy::SupportedTargets();
+  const std::vector<std::string> features = DetectCpuFeatures();
+  [[maybe_unused]] const auto has = [&](std::string_view name) {
+    return std::find(features.begin(), features.end(), name) != features.end();
+  };
 #if defined(__x86_64__)
   if (targets & HWY_AVX2) found.push_back(Isa::kAvx2);
+  if (has("avx_vnni")) found.push_back(Isa::kAvx2Vnni);
+#if !LINNET_SIMD_AVX2_ONLY
   if (targets & HWY_AVX3) found.push_back(Isa::kAvx512);
   if (targets & HWY_AVX3_DL) found.push_back(Isa::kAvx512Vnni);
+  if ((targets & HWY_AVX3_DL) && has("amx_int8") && AllowAmx()) found.push_back(Isa::kAvx512Amx);
+#endif
 #elif defined(__aarch64__)
   found.push_back(Isa::kNeon);
+  if (has("dotprod")) found.push_back(Isa::kNeonDotprod);
 #endif
   return found;
 }
@@ -55,12 +81,18 @@ std::string_view IsaName(Isa isa) {
       return "scalar";
     case Isa::kAvx2:
       return "avx2";
+    case Isa::kAvx2Vnni:
+      return "avx2_vnni";
     case Isa::kAvx512:
       return "avx512";
     case Isa::kAvx512Vnni:
       return "avx512_vnni";
+    case Isa::kAvx512Amx:
+      return "avx512_amx";
     case Isa::kNeon:
       return "neon";
+    case Isa::kNeonDotprod:
+      return "neon_dotprod";
   }
   LOG(FATAL) << "no such Isa: " << static_cast<int>(isa);
 }

@@ -1,6 +1,9 @@
 // Which instruction set the kernels run on: the best one that this CPU has, or the one that LINNET_ISA names.
 //
-//   LINNET_ISA = scalar | avx2 | avx512 | avx512_vnni | neon | ...    an unknown or unsupported one is an error
+//   LINNET_ISA = scalar | avx2 | avx2_vnni | avx512 | avx512_vnni | avx512_amx | neon | neon_dotprod
+//
+// An unknown or unsupported one is an error. A later one of a family differs from the one before only in how 8-bit dot
+// products are made.
 #pragma once
 
 #include <string>
@@ -11,7 +14,7 @@
 
 namespace linnet::kernels {
 
-enum class Isa { kScalar, kAvx2, kAvx512, kAvx512Vnni, kNeon };
+enum class Isa { kScalar, kAvx2, kAvx2Vnni, kAvx512, kAvx512Vnni, kAvx512Amx, kNeon, kNeonDotprod };
 
 std::string_view IsaName(Isa isa);
 // Those compiled in and supported by this CPU, worst first; always has kScalar.

@@ -55,6 +55,15 @@ TEST(SupportedIsas, BeginsWithScalarAndAgreesWithTheFeatures) {
   if (has(Isa::kAvx512Vnni)) {
     EXPECT_THAT(features, Contains("avx512_vnni"));
   }
+  if (has(Isa::kAvx2Vnni)) {
+    EXPECT_THAT(features, Contains("avx_vnni"));
+  }
+  if (has(Isa::kAvx512Amx)) {
+    EXPECT_THAT(features, Contains("amx_int8"));
+  }
+  if (has(Isa::kNeonDotprod)) {
+    EXPECT_THAT(features, Contains("dotprod"));
+  }
   if (has(Isa::kNeon)) {
     EXPECT_THAT(features, Contains("neon"));
   }

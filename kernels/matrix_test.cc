@@ -73,7 +73,7 @@ class QuantMatrix : public ::testing::TestWithParam<DType> {
   std::vector<Shape> Shapes() const {
     const int64_t k = Info(GetParam()).block_elements;
     return {{1, 1, k},     {3, 5, k},      {1, 16, 2 * k},  {2, 17, 3 * k}, {7, 33, k},
-            {16, 48, 512}, {31, 100, 256}, {70, 15, 2 * k}, {8, 64, 768}};
+            {16, 48, 512}, {31, 100, 256}, {70, 15, 2 * k}, {8, 64, 768},   {33, 20, 1280}};
   }
 };
 INSTANTIATE_TEST_SUITE_P(Formats, QuantMatrix, ::testing::ValuesIn(testing::kQuantTypes),
@@ -126,12 +126,16 @@ TEST_P(QuantMatrix, LargestValuesDoNotOverflow) {
       std::copy_n(scales.begin() + at + d, size, bytes.begin() + at + d);
     }
     for (const float sign : {1.0f, -1.0f}) {
-      const std::vector<float> x(k, sign);
-      const auto expected = Exact(GetParam(), bytes, n, k, x, 1);
-      for (const Isa isa : SupportedIsas()) {
-        const ScopedIsa scoped(isa);
-        const auto y = Product1(*Create(GetParam(), n, k, bytes, Precision::kFast, pool), x, 1, pool);
-        for (int i = 0; i < n; ++i) EXPECT_NEAR(y[i], expected[i], 2e-5 * std::abs(expected[i]) + 1e-3) << IsaName(isa);
+      for (const int64_t m : {1, 40}) {
+        const std::vector<float> x(static_cast<size_t>(m * k), sign);
+        const auto expected = Exact(GetParam(), bytes, n, k, x, m);
+        for (const Isa isa : SupportedIsas()) {
+          const ScopedIsa scoped(isa);
+          const auto y = Product1(*Create(GetParam(), n, k, bytes, Precision::kFast, pool), x, m, pool);
+          for (int64_t i = 0; i < m * n; ++i) {
+            EXPECT_NEAR(y[i], expected[i], 2e-5 * std::abs(expected[i]) + 1e-3) << IsaName(isa);
+          }
+        }
       }
     }
   }
@@ -203,7 +207,7 @@ TEST(Activations, QuantizeTheSameOnEveryIsa) {
       if (g == 2) continue;
       EXPECT_NEAR(expected[g].q[i] * expected[g].scale, x[g * 32 + i], expected[g].scale * 0.5001f);
     }
-    EXPECT_EQ(expected[g].negative_sum[0] + expected[g].negative_sum[1], -sum);
+    EXPECT_EQ(expected[g].negative_sum, -sum);
   }
 }
 

@@ -37,5 +37,8 @@ struct QuantMatmulTable {
 const QuantMatmulTable& QuantMatmulTableFor(Isa isa);
 
 extern const QuantMatmulTable kScalarQuantMatmul;
+#if defined(__x86_64__)
+const QuantMatmulTable& AmxQuantMatmulTable();
+#endif
 
 }  // namespace linnet::kernels

@@ -15,28 +15,39 @@
 
 #if defined(__x86_64__)
 
-// Isa::kAvx2, kAvx512 and kAvx512Vnni. The compiler's baseline becomes EMU128, for which we compile nothing.
+// One target for each family of Isa: dot products apart, kAvx2Vnni is as kAvx2, kAvx512Amx as kAvx512Vnni. The
+// compiler's baseline becomes EMU128, for which we compile nothing.
 #define HWY_WANT_AVX3_DL
+#if LINNET_SIMD_AVX2_ONLY
+// What compiles in bearable time under sanitizers.
+#define HWY_DISABLED_TARGETS (HWY_SSE2 | HWY_SSSE3 | HWY_SSE4 | HWY_AVX3 | HWY_AVX3_DL | HWY_AVX3_ZEN4 | HWY_AVX3_SPR)
+#define LINNET_SELECT_BY_ISA(isa, table, scalar) \
+  return (isa) == Isa::kAvx2 || (isa) == Isa::kAvx2Vnni ? N_AVX2::table : (scalar)
+#else
 #define HWY_DISABLED_TARGETS (HWY_SSE2 | HWY_SSSE3 | HWY_SSE4 | HWY_AVX3_ZEN4 | HWY_AVX3_SPR)
 #define LINNET_SELECT_BY_ISA(isa, table, scalar) \
   switch (isa) {                                 \
     case Isa::kAvx2:                             \
+    case Isa::kAvx2Vnni:                         \
       return N_AVX2::table;                      \
     case Isa::kAvx512:                           \
       return N_AVX3::table;                      \
     case Isa::kAvx512Vnni:                       \
+    case Isa::kAvx512Amx:                        \
       return N_AVX3_DL::table;                   \
     default:                                     \
       return scalar;                             \
   }
+#endif
 
 #elif defined(__aarch64__)
 
-// Isa::kNeon is the baseline.
+// Isa::kNeon is the baseline; kNeonDotprod is as kNeon but for dot products.
 #define HWY_COMPILE_ONLY_STATIC
 #define LINNET_SELECT_BY_ISA(isa, table, scalar) \
   switch (isa) {                                 \
     case Isa::kNeon:                             \
+    case Isa::kNeonDotprod:                      \
       return HWY_NAMESPACE::table;               \
     default:                                     \
       return scalar;                             \

@@ -22,12 +22,6 @@ using absl_testing::StatusIs;
 using ::testing::HasSubstr;
 namespace fs = std::filesystem;
 
-std::string DigestOf(const std::string& data) {
-  base::Sha256 hash;
-  hash.Update(data);
-  return hash.Digest();
-}
-
 // Bytes that repeat nowhere near.
 std::string Bytes(size_t size, uint32_t seed = 1) {
   std::string data(size, '\0');
@@ -102,7 +96,7 @@ class BlobStoreTest : public testing::Test {
 
 TEST_F(BlobStoreTest, UploadedBlobIsOneFileWithItsBytes) {
   const std::string data = Bytes(5000);
-  const std::string digest = DigestOf(data);
+  const std::string digest = base::Sha256Of(data);
   EXPECT_FALSE(store_->Status(digest)->complete);
   ASSERT_THAT(UploadAll(data, digest), IsOk());
   const BlobState state = *store_->Status(digest);
@@ -115,20 +109,20 @@ TEST_F(BlobStoreTest, UploadedBlobIsOneFileWithItsBytes) {
 }
 
 TEST_F(BlobStoreTest, EmptyBlobIsABlob) {
-  ASSERT_THAT(UploadAll("", DigestOf("")), IsOk());
-  EXPECT_TRUE(store_->Status(DigestOf(""))->complete);
-  EXPECT_THAT(store_->Verify(DigestOf("")), IsOk());
+  ASSERT_THAT(UploadAll("", base::Sha256Of("")), IsOk());
+  EXPECT_TRUE(store_->Status(base::Sha256Of(""))->complete);
+  EXPECT_THAT(store_->Verify(base::Sha256Of("")), IsOk());
 }
 
 TEST_F(BlobStoreTest, ShortWritesOfTheSystemLoseNothing) {
   ops_.max_write = 13;
   const std::string data = Bytes(3000);
-  ASSERT_THAT(UploadAll(data, DigestOf(data)), IsOk());
-  EXPECT_EQ(*base::ReadFile(FileOf(DigestOf(data))), data);
+  ASSERT_THAT(UploadAll(data, base::Sha256Of(data)), IsOk());
+  EXPECT_EQ(*base::ReadFile(FileOf(base::Sha256Of(data))), data);
 }
 
 TEST_F(BlobStoreTest, BytesThatHashToSomethingElseAreDropped) {
-  const std::string digest = DigestOf(Bytes(2000, 1));
+  const std::string digest = base::Sha256Of(Bytes(2000, 1));
   const absl::Status status = UploadAll(Bytes(2000, 2), digest);
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kDataLoss, HasSubstr(digest)));
   EXPECT_EQ(base::ErrorReason(status), "BLOB_CORRUPT");
@@ -139,7 +133,7 @@ TEST_F(BlobStoreTest, BytesThatHashToSomethingElseAreDropped) {
 
 TEST_F(BlobStoreTest, AbandonedUploadResumesWhereItEnded) {
   const std::string data = Bytes(4000);
-  const std::string digest = DigestOf(data);
+  const std::string digest = base::Sha256Of(data);
   {
     auto upload = store_->StartUpload(digest, data.size(), 0);
     ASSERT_THAT((*upload)->Append(data.substr(0, 1500)), IsOk());
@@ -159,7 +153,7 @@ TEST_F(BlobStoreTest, AbandonedUploadResumesWhereItEnded) {
 
 TEST_F(BlobStoreTest, KilledUploaderLeavesADurablePrefix) {
   const std::string data = Bytes(10'000);
-  const std::string digest = DigestOf(data);
+  const std::string digest = base::Sha256Of(data);
   const pid_t child = fork();
   ASSERT_GE(child, 0);
   if (child == 0) {
@@ -186,7 +180,7 @@ TEST_F(BlobStoreTest, KilledUploaderLeavesADurablePrefix) {
 
 TEST_F(BlobStoreTest, PartialBytesThatRottedAreFoundAtTheEnd) {
   const std::string data = Bytes(4000);
-  const std::string digest = DigestOf(data);
+  const std::string digest = base::Sha256Of(data);
   {
     auto upload = store_->StartUpload(digest, data.size(), 0);
     ASSERT_THAT((*upload)->Append(data.substr(0, 2000)), IsOk());
@@ -200,7 +194,7 @@ TEST_F(BlobStoreTest, PartialBytesThatRottedAreFoundAtTheEnd) {
 
 TEST_F(BlobStoreTest, FullDiskIsSaidAndTheUploadGoesOnLater) {
   const std::string data = Bytes(4000);
-  const std::string digest = DigestOf(data);
+  const std::string digest = base::Sha256Of(data);
   ops_.space = 2500;
   const absl::Status status = UploadAll(data, digest, 500);
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kResourceExhausted));
@@ -216,25 +210,25 @@ TEST_F(BlobStoreTest, FullDiskIsSaidAndTheUploadGoesOnLater) {
 
 TEST_F(BlobStoreTest, BlobThatCannotFitIsRefusedBeforeTheFirstByte) {
   ops_.free = options_.reserve_bytes + 999;
-  const absl::Status status = store_->StartUpload(DigestOf("x"), 1000, 0).status();
+  const absl::Status status = store_->StartUpload(base::Sha256Of("x"), 1000, 0).status();
   EXPECT_EQ(base::ErrorReason(status), "OUT_OF_DISK");
   EXPECT_EQ(base::ErrorMetadata(status, "free_bytes"), std::to_string(ops_.free));
-  EXPECT_THAT(store_->StartUpload(DigestOf("x"), 999, 0), IsOk());
+  EXPECT_THAT(store_->StartUpload(base::Sha256Of("x"), 999, 0), IsOk());
 }
 
 TEST_F(BlobStoreTest, FailedSyncIsNotAcknowledged) {
   const std::string data = Bytes(500);
   ops_.fail_sync = true;
-  EXPECT_FALSE(UploadAll(data, DigestOf(data)).ok());
+  EXPECT_FALSE(UploadAll(data, base::Sha256Of(data)).ok());
   ops_.fail_sync = false;
-  EXPECT_FALSE(store_->Status(DigestOf(data))->complete);
-  EXPECT_EQ(store_->Status(DigestOf(data))->received_bytes, 0u);
-  EXPECT_THAT(UploadAll(data, DigestOf(data)), IsOk());
+  EXPECT_FALSE(store_->Status(base::Sha256Of(data))->complete);
+  EXPECT_EQ(store_->Status(base::Sha256Of(data))->received_bytes, 0u);
+  EXPECT_THAT(UploadAll(data, base::Sha256Of(data)), IsOk());
 }
 
 TEST_F(BlobStoreTest, RottenBlobIsFoundByReadingAndCanBeUploadedAgain) {
   const std::string data = Bytes(5000);
-  const std::string digest = DigestOf(data);
+  const std::string digest = base::Sha256Of(data);
   ASSERT_THAT(UploadAll(data, digest), IsOk());
   std::fstream(FileOf(digest), std::ios::in | std::ios::out).write("X", 1);
   auto reader = store_->OpenReader(digest, 0);
@@ -256,7 +250,7 @@ TEST_F(BlobStoreTest, RottenBlobIsFoundByReadingAndCanBeUploadedAgain) {
 
 TEST_F(BlobStoreTest, TruncatedBlobIsCorrupt) {
   const std::string data = Bytes(5000);
-  const std::string digest = DigestOf(data);
+  const std::string digest = base::Sha256Of(data);
   ASSERT_THAT(UploadAll(data, digest), IsOk());
   fs::resize_file(FileOf(digest), 4999);
   EXPECT_EQ(base::ErrorReason(store_->Verify(digest)), "BLOB_CORRUPT");
@@ -264,62 +258,64 @@ TEST_F(BlobStoreTest, TruncatedBlobIsCorrupt) {
 
 TEST_F(BlobStoreTest, ReaderBeginsAtAnOffset) {
   const std::string data = Bytes(5000);
-  ASSERT_THAT(UploadAll(data, DigestOf(data)), IsOk());
-  auto reader = store_->OpenReader(DigestOf(data), 4990);
+  ASSERT_THAT(UploadAll(data, base::Sha256Of(data)), IsOk());
+  auto reader = store_->OpenReader(base::Sha256Of(data), 4990);
   std::string chunk;
   ASSERT_THAT((*reader)->Read(1000, &chunk), IsOk());
   EXPECT_EQ(chunk, data.substr(4990));
   ASSERT_THAT((*reader)->Read(1000, &chunk), IsOk());
   EXPECT_TRUE(chunk.empty());
-  EXPECT_THAT(store_->OpenReader(DigestOf(data), 5001), StatusIs(absl::StatusCode::kOutOfRange));
-  EXPECT_THAT(store_->OpenReader(DigestOf("none"), 0), StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(store_->OpenReader(base::Sha256Of(data), 5001), StatusIs(absl::StatusCode::kOutOfRange));
+  EXPECT_THAT(store_->OpenReader(base::Sha256Of("none"), 0), StatusIs(absl::StatusCode::kNotFound));
 }
 
 TEST_F(BlobStoreTest, UploadsAreBoundedInNumberAndSize) {
   options_.max_uploads = 2;
   options_.max_blob_bytes = 10'000;
   Open();
-  EXPECT_THAT(store_->StartUpload(DigestOf("a"), 10'001, 0), StatusIs(absl::StatusCode::kInvalidArgument));
-  auto first = store_->StartUpload(DigestOf("a"), 100, 0);
-  auto second = store_->StartUpload(DigestOf("b"), 100, 0);
+  EXPECT_THAT(store_->StartUpload(base::Sha256Of("a"), 10'001, 0), StatusIs(absl::StatusCode::kInvalidArgument));
+  auto first = store_->StartUpload(base::Sha256Of("a"), 100, 0);
+  auto second = store_->StartUpload(base::Sha256Of("b"), 100, 0);
   ASSERT_THAT(second, IsOk());
-  EXPECT_EQ(base::ErrorReason(store_->StartUpload(DigestOf("c"), 100, 0).status()), "QUEUE_FULL");
+  EXPECT_EQ(base::ErrorReason(store_->StartUpload(base::Sha256Of("c"), 100, 0).status()), "QUEUE_FULL");
   EXPECT_EQ(store_->active_uploads(), 2u);
   EXPECT_THAT((*first)->Append(std::string(101, 'x')), StatusIs(absl::StatusCode::kInvalidArgument));
   first->reset();
-  EXPECT_THAT(store_->StartUpload(DigestOf("b"), 100, 0), StatusIs(absl::StatusCode::kAborted));
-  EXPECT_THAT(store_->StartUpload(DigestOf("c"), 100, 0), IsOk());
+  EXPECT_THAT(store_->StartUpload(base::Sha256Of("b"), 100, 0), StatusIs(absl::StatusCode::kAborted));
+  EXPECT_THAT(store_->StartUpload(base::Sha256Of("c"), 100, 0), IsOk());
 }
 
 TEST_F(BlobStoreTest, UnfinishedUploadsAreBoundedOnTheDisk) {
   options_.max_partial_files = 3;
   Open();
   for (int i = 0; i < 3; ++i) {
-    auto upload = store_->StartUpload(DigestOf(std::to_string(i)), 100, 0);
+    auto upload = store_->StartUpload(base::Sha256Of(std::to_string(i)), 100, 0);
     ASSERT_THAT((*upload)->Append("x"), IsOk());
   }
-  EXPECT_EQ(base::ErrorReason(store_->StartUpload(DigestOf("more"), 100, 0).status()), "LIMIT_EXCEEDED");
-  EXPECT_THAT(store_->StartUpload(DigestOf("1"), 100, 1), IsOk());
+  EXPECT_EQ(base::ErrorReason(store_->StartUpload(base::Sha256Of("more"), 100, 0).status()), "LIMIT_EXCEEDED");
+  EXPECT_THAT(store_->StartUpload(base::Sha256Of("1"), 100, 1), IsOk());
 }
 
 TEST_F(BlobStoreTest, OldLeftoversGoAndTheRestStays) {
   const std::string kept = Bytes(100, 1), unreferenced = Bytes(100, 2), young = Bytes(100, 3);
-  for (const std::string& data : {kept, unreferenced, young}) ASSERT_THAT(UploadAll(data, DigestOf(data)), IsOk());
+  for (const std::string& data : {kept, unreferenced, young})
+    ASSERT_THAT(UploadAll(data, base::Sha256Of(data)), IsOk());
   for (const char* id : {"old", "new"}) {
-    auto upload = store_->StartUpload(DigestOf(id), 100, 0);
+    auto upload = store_->StartUpload(base::Sha256Of(id), 100, 0);
     ASSERT_THAT((*upload)->Append("x"), IsOk());
   }
   const auto long_ago = fs::file_time_type::clock::now() - std::chrono::hours(24 * 8);
-  for (const std::string& file : {FileOf(DigestOf(kept)), FileOf(DigestOf(unreferenced)), PartOf(DigestOf("old"))}) {
+  for (const std::string& file :
+       {FileOf(base::Sha256Of(kept)), FileOf(base::Sha256Of(unreferenced)), PartOf(base::Sha256Of("old"))}) {
     fs::last_write_time(file, long_ago);
   }
   Open();
-  EXPECT_FALSE(fs::exists(PartOf(DigestOf("old"))));
-  EXPECT_EQ(store_->Status(DigestOf("new"))->received_bytes, 1u);
-  EXPECT_THAT(store_->RemoveUnreferenced({DigestOf(kept)}), absl_testing::IsOkAndHolds(1));
-  EXPECT_TRUE(store_->Status(DigestOf(kept))->complete);
-  EXPECT_TRUE(store_->Status(DigestOf(young))->complete);
-  EXPECT_FALSE(store_->Status(DigestOf(unreferenced))->complete);
+  EXPECT_FALSE(fs::exists(PartOf(base::Sha256Of("old"))));
+  EXPECT_EQ(store_->Status(base::Sha256Of("new"))->received_bytes, 1u);
+  EXPECT_THAT(store_->RemoveUnreferenced({base::Sha256Of(kept)}), absl_testing::IsOkAndHolds(1));
+  EXPECT_TRUE(store_->Status(base::Sha256Of(kept))->complete);
+  EXPECT_TRUE(store_->Status(base::Sha256Of(young))->complete);
+  EXPECT_FALSE(store_->Status(base::Sha256Of(unreferenced))->complete);
 }
 
 TEST_F(BlobStoreTest, MalformedDigestNeverReachesTheFileSystem) {

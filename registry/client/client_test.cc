@@ -27,12 +27,6 @@ using absl_testing::StatusIs;
 using ::testing::HasSubstr;
 namespace fs = std::filesystem;
 
-std::string DigestOf(const std::string& data) {
-  base::Sha256 hash;
-  hash.Update(data);
-  return hash.Digest();
-}
-
 class ClientTest : public testing::Test {
  protected:
   ClientTest() {
@@ -106,59 +100,59 @@ TEST_F(ClientTest, UploadAndDownloadGiveTheSameBytes) {
   std::string data(3'500'000, 'a');
   for (size_t i = 0; i < data.size(); ++i) data[i] = static_cast<char>(i * 31 + i / 1000);
   uint64_t sent = 0;
-  ASSERT_THAT(client_->UploadFile(WriteFile(data), DigestOf(data), [&](uint64_t done, uint64_t) { sent = done; }),
+  ASSERT_THAT(client_->UploadFile(WriteFile(data), base::Sha256Of(data), [&](uint64_t done, uint64_t) { sent = done; }),
               IsOk());
   EXPECT_EQ(sent, data.size());
   const std::string dest = dir_ + "/copy";
-  ASSERT_THAT(client_->DownloadBlob(DigestOf(data), dest), IsOk());
+  ASSERT_THAT(client_->DownloadBlob(base::Sha256Of(data), dest), IsOk());
   EXPECT_EQ(*base::ReadFile(dest), data);
   EXPECT_FALSE(fs::exists(dest + ".part"));
   // A file that is there needs no registry.
   server_.reset();
-  EXPECT_THAT(client_->DownloadBlob(DigestOf(data), dest), IsOk());
+  EXPECT_THAT(client_->DownloadBlob(base::Sha256Of(data), dest), IsOk());
 }
 
 TEST_F(ClientTest, DownloadResumesAPartialFileAndRepairsADamagedOne) {
   const std::string data(2'000'000, 'b');
-  ASSERT_THAT(client_->UploadFile(WriteFile(data), DigestOf(data)), IsOk());
+  ASSERT_THAT(client_->UploadFile(WriteFile(data), base::Sha256Of(data)), IsOk());
   std::ofstream(dir_ + "/good.part") << data.substr(0, 1'500'000);
   uint64_t first_seen = 0;
-  ASSERT_THAT(client_->DownloadBlob(DigestOf(data), dir_ + "/good",
+  ASSERT_THAT(client_->DownloadBlob(base::Sha256Of(data), dir_ + "/good",
                                     [&](uint64_t done, uint64_t) { first_seen = first_seen == 0 ? done : first_seen; }),
               IsOk());
   EXPECT_EQ(first_seen, 2'000'000u);  // one chunk was missing
   std::ofstream(dir_ + "/bad.part") << std::string(1'500'000, 'x');
-  ASSERT_THAT(client_->DownloadBlob(DigestOf(data), dir_ + "/bad"), IsOk());
+  ASSERT_THAT(client_->DownloadBlob(base::Sha256Of(data), dir_ + "/bad"), IsOk());
   EXPECT_EQ(*base::ReadFile(dir_ + "/bad"), data);
   std::ofstream(dir_ + "/long.part") << std::string(3'000'000, 'x');
-  ASSERT_THAT(client_->DownloadBlob(DigestOf(data), dir_ + "/long"), IsOk());
+  ASSERT_THAT(client_->DownloadBlob(base::Sha256Of(data), dir_ + "/long"), IsOk());
   EXPECT_EQ(*base::ReadFile(dir_ + "/long"), data);
 }
 
 TEST_F(ClientTest, WrongDigestAndMissingBlobAreClear) {
-  const absl::Status status = client_->UploadFile(WriteFile("abc"), DigestOf("something else"));
+  const absl::Status status = client_->UploadFile(WriteFile("abc"), base::Sha256Of("something else"));
   EXPECT_THAT(status, StatusIs(absl::StatusCode::kDataLoss));
   EXPECT_EQ(base::ErrorReason(status), "BLOB_CORRUPT");
-  EXPECT_THAT(client_->DownloadBlob(DigestOf("none"), dir_ + "/none"), StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(client_->DownloadBlob(base::Sha256Of("none"), dir_ + "/none"), StatusIs(absl::StatusCode::kNotFound));
   EXPECT_FALSE(fs::exists(dir_ + "/none.part"));
-  EXPECT_THAT(client_->UploadFile(dir_ + "/missing", DigestOf("x")), StatusIs(absl::StatusCode::kNotFound));
+  EXPECT_THAT(client_->UploadFile(dir_ + "/missing", base::Sha256Of("x")), StatusIs(absl::StatusCode::kNotFound));
 }
 
 TEST_F(ClientTest, BlobThatRottedInTheRegistryIsNeverDelivered) {
   const std::string data(1'500'000, 'c');
-  ASSERT_THAT(client_->UploadFile(WriteFile(data), DigestOf(data)), IsOk());
-  std::fstream(dir_ + "/data/blobs/" + DigestOf(data).substr(7), std::ios::in | std::ios::out).write("X", 1);
-  const absl::Status status = client_->DownloadBlob(DigestOf(data), dir_ + "/copy");
+  ASSERT_THAT(client_->UploadFile(WriteFile(data), base::Sha256Of(data)), IsOk());
+  std::fstream(dir_ + "/data/blobs/" + base::Sha256Of(data).substr(7), std::ios::in | std::ios::out).write("X", 1);
+  const absl::Status status = client_->DownloadBlob(base::Sha256Of(data), dir_ + "/copy");
   EXPECT_EQ(base::ErrorReason(status), "BLOB_CORRUPT");
   EXPECT_FALSE(fs::exists(dir_ + "/copy"));
-  ASSERT_THAT(client_->UploadFile(WriteFile(data), DigestOf(data)), IsOk());
-  EXPECT_THAT(client_->DownloadBlob(DigestOf(data), dir_ + "/copy"), IsOk());
+  ASSERT_THAT(client_->UploadFile(WriteFile(data), base::Sha256Of(data)), IsOk());
+  EXPECT_THAT(client_->DownloadBlob(base::Sha256Of(data), dir_ + "/copy"), IsOk());
 }
 
 TEST_F(ClientTest, UploadGoesOnAfterTheRegistryRestarts) {
   const std::string data(6'000'000, 'd');
   bool restarted = false;
-  ASSERT_THAT(client_->UploadFile(WriteFile(data), DigestOf(data),
+  ASSERT_THAT(client_->UploadFile(WriteFile(data), base::Sha256Of(data),
                                   [&](uint64_t done, uint64_t) {
                                     if (restarted || done < 3'000'000) return;
                                     restarted = true;
@@ -167,15 +161,16 @@ TEST_F(ClientTest, UploadGoesOnAfterTheRegistryRestarts) {
                                   }),
               IsOk());
   EXPECT_TRUE(restarted);
-  EXPECT_TRUE(client_->GetBlobStatus(DigestOf(data))->complete());
+  EXPECT_TRUE(client_->GetBlobStatus(base::Sha256Of(data))->complete());
 }
 
 TEST_F(ClientTest, StopEndsATransfer) {
   std::stop_source stop;
   const std::string data(4'000'000, 'e');
-  EXPECT_THAT(client_->UploadFile(
-                  WriteFile(data), DigestOf(data), [&](uint64_t, uint64_t) { stop.request_stop(); }, stop.get_token()),
-              StatusIs(absl::StatusCode::kCancelled));
+  EXPECT_THAT(
+      client_->UploadFile(
+          WriteFile(data), base::Sha256Of(data), [&](uint64_t, uint64_t) { stop.request_stop(); }, stop.get_token()),
+      StatusIs(absl::StatusCode::kCancelled));
 }
 
 TEST_F(ClientTest, UnreachableRegistryNamesTheAddress) {

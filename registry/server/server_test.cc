@@ -23,12 +23,6 @@ using absl_testing::IsOk;
 using absl_testing::StatusIs;
 using ::testing::HasSubstr;
 
-std::string DigestOf(const std::string& data) {
-  base::Sha256 hash;
-  hash.Update(data);
-  return hash.Digest();
-}
-
 class ServerTest : public testing::Test {
  protected:
   ServerTest() {
@@ -57,8 +51,8 @@ class ServerTest : public testing::Test {
   std::string Upload(const std::string& data) {
     const std::string path = dir_ + "/file";
     std::ofstream(path, std::ios::binary) << data;
-    EXPECT_THAT(client_->UploadFile(path, DigestOf(data)), IsOk());
-    return DigestOf(data);
+    EXPECT_THAT(client_->UploadFile(path, base::Sha256Of(data)), IsOk());
+    return base::Sha256Of(data);
   }
   v1::Model Model(const std::string& id = "m") {
     v1::Model model;
@@ -75,7 +69,7 @@ class ServerTest : public testing::Test {
     variant.set_weight_bytes(data.size());
     v1::BlobRef* blob = variant.add_blobs();
     blob->set_role("main");
-    blob->set_digest(DigestOf(data));
+    blob->set_digest(base::Sha256Of(data));
     blob->set_size_bytes(data.size());
     return variant;
   }
@@ -107,7 +101,7 @@ TEST_F(ServerTest, PublishMakesModelAndVariantVisibleInOneRevision) {
   const auto published = client_->PublishVariant(Model(), Variant("q4_1", "weights"));
   ASSERT_THAT(published, IsOk());
   EXPECT_EQ(published->model().revision(), published->variant().revision());
-  EXPECT_EQ(client_->GetVariant("models/m/variants/q4_1")->blobs(0).digest(), DigestOf("weights"));
+  EXPECT_EQ(client_->GetVariant("models/m/variants/q4_1")->blobs(0).digest(), base::Sha256Of("weights"));
   // The same again changes nothing; other blobs need replace.
   const auto again = client_->PublishVariant(Model(), Variant("q4_1", "weights"));
   ASSERT_THAT(again, IsOk());
@@ -138,7 +132,7 @@ TEST_F(ServerTest, EverythingAcknowledgedIsThereAfterARestart) {
   ASSERT_THAT(client_->ListModels(&after), IsOk());
   EXPECT_EQ(after, before);  // the built-in profiles were not written again
   EXPECT_THAT(client_->GetVariant("models/m/variants/q4_1"), IsOk());
-  EXPECT_TRUE(client_->GetBlobStatus(DigestOf("weights"))->complete());
+  EXPECT_TRUE(client_->GetBlobStatus(base::Sha256Of("weights"))->complete());
 }
 
 TEST_F(ServerTest, UpdateChecksEtagAndTouchesOnlyTheMask) {
@@ -302,7 +296,7 @@ TEST_F(ServerTest, UploadAtAWrongOffsetIsToldTheRightOne) {
   v1::BlobStatus response;
   auto writer = client_->blobs_stub()->UploadBlob(&context, &response);
   v1::UploadBlobRequest request;
-  request.set_digest(DigestOf("abcdef"));
+  request.set_digest(base::Sha256Of("abcdef"));
   request.set_size_bytes(6);
   request.set_offset_bytes(3);
   request.set_data("def");
@@ -320,16 +314,16 @@ TEST_F(ServerTest, UploaderThatLeavesMayResume) {
     v1::BlobStatus response;
     auto writer = client_->blobs_stub()->UploadBlob(&context, &response);
     v1::UploadBlobRequest request;
-    request.set_digest(DigestOf(data));
+    request.set_digest(base::Sha256Of(data));
     request.set_size_bytes(data.size());
     request.set_data(data.substr(0, 60'000));
     ASSERT_TRUE(writer->Write(request));
     writer->WritesDone();
     EXPECT_EQ(writer->Finish().error_code(), grpc::StatusCode::INVALID_ARGUMENT);
   }
-  EXPECT_EQ(client_->GetBlobStatus(DigestOf(data))->received_bytes(), 60'000u);
+  EXPECT_EQ(client_->GetBlobStatus(base::Sha256Of(data))->received_bytes(), 60'000u);
   Upload(data);
-  EXPECT_TRUE(client_->GetBlobStatus(DigestOf(data))->complete());
+  EXPECT_TRUE(client_->GetBlobStatus(base::Sha256Of(data))->complete());
 }
 
 TEST_F(ServerTest, StreamWithoutAMessageIsAnError) {

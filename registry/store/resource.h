@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "absl/status/statusor.h"
 #include "base/strings.h"
 #include "linnet/registry/v1/registry.pb.h"
 #include "linnet/registry/v1/resources.pb.h"
@@ -45,6 +46,17 @@ struct ResourceTraits<v1::Deployment> {
 };
 
 inline std::string EtagOf(int64_t revision) { return base::StrCat("r", revision); }
+
+// A record as the store keeps it. DATA_LOSS: it does not parse.
+template <class T>
+absl::StatusOr<T> ParseRecord(const std::string& name, const std::string& bytes) {
+  T resource;
+  if (!resource.ParseFromString(bytes)) {
+    return absl::DataLossError(base::StrCat(ResourceTraits<T>::kNoun, " ", name, ": its stored record does not parse"));
+  }
+  resource.set_etag(EtagOf(resource.revision()));
+  return resource;
+}
 
 // MODEL_NOT_FOUND for models and variants, RESOURCE_NOT_FOUND for the rest.
 absl::Status NotFound(Kind kind, std::string_view noun, const std::string& name);

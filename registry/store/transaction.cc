@@ -69,12 +69,7 @@ absl::StatusOr<T> Transaction::Get(const std::string& name) {
   }
   LINNET_ASSIGN_OR_RETURN(std::optional<std::string> bytes, reader_->Read(Traits::kKind, name));
   if (!bytes) return NotFound(Traits::kKind, Traits::kNoun, name);
-  T resource;
-  if (!resource.ParseFromString(*bytes)) {
-    return absl::DataLossError(base::StrCat(Traits::kNoun, " ", name, ": its stored record does not parse"));
-  }
-  resource.set_etag(EtagOf(resource.revision()));
-  return resource;
+  return ParseRecord<T>(name, *bytes);
 }
 
 template <class T>

@@ -15,12 +15,6 @@ namespace {
 
 using ::testing::HasSubstr;
 
-std::string DigestOf(std::string_view bytes) {
-  base::Sha256 hash;
-  hash.Update(bytes);
-  return hash.Digest();
-}
-
 TEST(BlobCacheTest, FolderThatCannotBeWrittenIsNamed) {
   base::FileTree files;
   files.Write("file", "in the way");
@@ -42,7 +36,7 @@ TEST(BlobCacheTest, FullDiskGivesUpBlobsThatAreNotPlannedAndThenSaysSo) {
   ASSERT_TRUE(cache.ok());
   files.Write("blobs/sha256-" + std::string(64, 'a'), "not planned");
   files.Write("blobs/sha256-" + std::string(64, 'b'), "planned");
-  const auto got = cache->Get(DigestOf("huge"), uint64_t{1} << 60, {"sha256:" + std::string(64, 'b')}, {});
+  const auto got = cache->Get(base::Sha256Of("huge"), uint64_t{1} << 60, {"sha256:" + std::string(64, 'b')}, {});
   EXPECT_EQ(base::ErrorReason(got.status()), "OUT_OF_DISK");
   EXPECT_THAT(std::string(got.status().message()), HasSubstr("choose another cache_dir"));
   EXPECT_FALSE(std::filesystem::exists(cache->PathOf("sha256:" + std::string(64, 'a'))));
@@ -57,7 +51,7 @@ TEST(BlobCacheTest, StopReachesTheFetch) {
     return token.stop_requested() ? absl::CancelledError("stopped") : absl::OkStatus();
   });
   ASSERT_TRUE(cache.ok());
-  EXPECT_EQ(cache->Get(DigestOf("x"), 1, {}, stop.get_token()).status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(cache->Get(base::Sha256Of("x"), 1, {}, stop.get_token()).status().code(), absl::StatusCode::kCancelled);
 }
 
 }  // namespace

@@ -28,12 +28,6 @@ using ::testing::SizeIs;
 constexpr char kQ4[] = "models/tiny/variants/q4";
 constexpr char kQ8[] = "models/tiny/variants/q8";
 
-std::string DigestOf(const std::string& bytes) {
-  base::Sha256 hash;
-  hash.Update(std::string_view(bytes));
-  return hash.Digest();
-}
-
 // A manager without its thread: the test publishes, and steps.
 class VariantManagerTest : public ::testing::Test {
  protected:
@@ -73,7 +67,7 @@ class VariantManagerTest : public ::testing::Test {
   }
 
   void Publish(const std::string& name, const std::string& bytes) {
-    const std::string digest = DigestOf(bytes);
+    const std::string digest = base::Sha256Of(bytes);
     bytes_[digest] = bytes;
     registry::v1::Variant variant;
     variant.set_name(name);
@@ -102,7 +96,7 @@ class VariantManagerTest : public ::testing::Test {
     return v1::VARIANT_STATE_UNSPECIFIED;
   }
   std::string CachePath(const std::string& bytes) const {
-    return files_.Path("blobs/sha256-" + DigestOf(bytes).substr(7));
+    return files_.Path("blobs/sha256-" + base::Sha256Of(bytes).substr(7));
   }
 
   base::FileTree files_;
@@ -127,7 +121,7 @@ TEST_F(VariantManagerTest, ServesWhatTheRegistryPublishes) {
   EXPECT_TRUE(manager_->readiness().ok());
   const auto found = manager_->Find(kQ4);
   ASSERT_TRUE(found.ok());
-  EXPECT_EQ((*found)->digest, DigestOf("four bits"));
+  EXPECT_EQ((*found)->digest, base::Sha256Of("four bits"));
   ASSERT_THAT(loader_.requests, SizeIs(1));
   EXPECT_EQ(loader_.requests[0].path, CachePath("four bits"));
   EXPECT_EQ(loader_.requests[0].engine.context_tokens, 4096u);
@@ -249,13 +243,13 @@ TEST_F(VariantManagerTest, ReplacedVariantIsLoadedAnew) {
   Publish(kQ4, "new");
   Step();
   ASSERT_THAT(loader_.requests, SizeIs(2));
-  EXPECT_EQ((*manager_->Find(kQ4))->digest, DigestOf("new"));
+  EXPECT_EQ((*manager_->Find(kQ4))->digest, base::Sha256Of("new"));
   EXPECT_FALSE(std::filesystem::exists(CachePath("old")));
 }
 
 TEST_F(VariantManagerTest, CorruptCachedBlobIsFetchedAgain) {
   Publish(kQ4, "four");
-  files_.Write("blobs/sha256-" + DigestOf("four").substr(7), "fuor");
+  files_.Write("blobs/sha256-" + base::Sha256Of("four").substr(7), "fuor");
   Step();
   EXPECT_EQ(fetches_, 1);
   EXPECT_EQ(StateOf(kQ4), v1::VARIANT_STATE_READY);
@@ -328,7 +322,7 @@ TEST(VariantManagerLocalTest, ServesLocalFilesAndTheStubWithoutARegistry) {
   options.stub_model = true;
   VariantManager manager(std::move(options));
   manager.Step();
-  EXPECT_EQ((*manager.Find("models/mine/variants/local"))->digest, DigestOf("bytes"));
+  EXPECT_EQ((*manager.Find("models/mine/variants/local"))->digest, base::Sha256Of("bytes"));
   EXPECT_TRUE(manager.Find(kStubVariant).ok());
   const absl::Status gone = manager.Find("models/gone/variants/local").status();
   EXPECT_EQ(gone.code(), absl::StatusCode::kUnavailable);
