@@ -6,24 +6,15 @@
 #include <memory>
 
 #include "absl/strings/str_cat.h"
-#include "base/error.h"
 #include "base/file.h"
 #include "base/human.h"
-#include "base/sha256.h"
 #include "base/status_macros.h"
-#include "base/strings.h"
 #include "registry/client/names.h"
 #include "tools/linnet/command.h"
 #include "tools/linnet/connect.h"
-#include "tools/linnet/describe_file.h"
 #include "tools/linnet/output.h"
-#include "tools/linnet/progress.h"
 #include "tools/linnet/proto_json.h"
-#include "worker/model/family.h"
-#include "worker/model/memory_plan.h"
-#include "worker/model/weights.h"
-#include "worker/text/chat_template.h"
-#include "worker/text/tokenizer.h"
+#include "tools/linnet/publish_file.h"
 
 namespace linnet::cli {
 namespace {
@@ -37,11 +28,6 @@ struct ImportOptions {
   bool dry_run = false;
 };
 
-// What the registry is told that loading takes besides weights and KV cache: the buffers of a worker's step at its
-// default size, and what its process takes without any model.
-constexpr int64_t kStepTokens = 512;
-constexpr uint64_t kProcessBytes = 48 << 20;
-
 absl::Status CheckIsFile(const std::string& path) {
   struct stat st;
   if (stat(path.c_str(), &st) != 0) return base::ErrnoStatus(errno, "open", path);
@@ -53,62 +39,18 @@ absl::Status CheckIsFile(const std::string& path) {
   return absl::OkStatus();
 }
 
-absl::StatusOr<std::string> Digest(const std::string& path, bool quiet) {
-  LINNET_ASSIGN_OR_RETURN(auto file, base::MappedFile::Open(path));
-  constexpr size_t kStep = 4 << 20;
-  Progress progress("reading", quiet);
-  base::Sha256 hash;
-  const auto bytes = file->bytes();
-  for (size_t done = 0; done < bytes.size(); done += kStep) {
-    const auto part = bytes.subspan(done, std::min(kStep, bytes.size() - done));
-    hash.Update(part);
-    file->Release(part);  // a model may be larger than memory
-    progress.Update(done + part.size(), bytes.size());
-  }
-  return hash.Digest();
-}
-
-// Everything that can be said against the file is said before a byte of it is sent.
-absl::StatusOr<FileDescription> Describe(const ImportOptions& options) {
-  LINNET_RETURN_IF_ERROR(CheckIsFile(options.file));
-  LINNET_ASSIGN_OR_RETURN(auto file, worker::GgufFile::Open(options.file));
-  LINNET_ASSIGN_OR_RETURN(const auto architecture, file->GetString("general.architecture"));
-  const worker::Family* family = worker::FindFamily(architecture);
-  if (family == nullptr) {
-    std::string known;
-    for (const auto& name : worker::FamilyNames()) base::StrAppend(&known, known.empty() ? "" : ", ", name);
-    return base::Error(
-        absl::StatusCode::kInvalidArgument, "INVALID_MODEL_FILE",
-        base::StrCat(options.file, ": architecture '", architecture, "' is not supported; supported are ", known),
-        {{"file", options.file}});
-  }
-  LINNET_ASSIGN_OR_RETURN(const auto description, family->describe(*file));
-  LINNET_ASSIGN_OR_RETURN(const auto bindings, worker::BindTensors(*file, description, *family));
-  LINNET_ASSIGN_OR_RETURN(const auto tokenizer, worker::Tokenizer::FromGguf(*file));
-  LINNET_ASSIGN_OR_RETURN(const auto chat_template, file->GetStringOr("tokenizer.chat_template", ""));
-  if (!chat_template.empty()) {
-    LINNET_RETURN_IF_ERROR(worker::ChatTemplate::Create(std::string(chat_template), tokenizer.get()).status());
-  }
-  const auto plan = worker::PlanMemory(description, bindings, kernels::Precision::kFast, kStepTokens);
-  return DescribeFile(*file, description, plan.scratch_bytes + kProcessBytes, options.naming);
-}
-
 absl::Status Import(const CommandContext& context, const ImportOptions& options) {
-  LINNET_ASSIGN_OR_RETURN(FileDescription described, Describe(options));
-  LINNET_ASSIGN_OR_RETURN(const std::string digest, Digest(options.file, context.quiet));
+  // Everything that can be said against the file is said before a byte of it is sent.
+  LINNET_RETURN_IF_ERROR(CheckIsFile(options.file));
+  LINNET_ASSIGN_OR_RETURN(FileDescription described, DescribeModelFile(options.file, options.naming));
+  LINNET_ASSIGN_OR_RETURN(const std::string digest, DigestFile(options.file, context.quiet));
   described.variant.mutable_blobs(0)->set_digest(digest);
   v1::PublishVariantResponse published;
   if (options.dry_run) {
     *published.mutable_model() = described.model;
     *published.mutable_variant() = described.variant;
   } else {
-    LINNET_ASSIGN_OR_RETURN(auto client, OpenRegistry(context));
-    {
-      Progress progress("uploading", context.quiet);
-      LINNET_RETURN_IF_ERROR(client->UploadFile(options.file, digest,
-                                                [&](uint64_t done, uint64_t total) { progress.Update(done, total); }));
-    }
-    LINNET_ASSIGN_OR_RETURN(published, client->PublishVariant(described.model, described.variant, options.replace));
+    LINNET_ASSIGN_OR_RETURN(published, PublishFile(context, options.file, described, options.replace));
   }
   const v1::Variant& variant = published.variant();
   LINNET_ASSIGN_OR_RETURN(const auto id, registry::ParseVariantName(variant.name()));

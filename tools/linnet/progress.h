@@ -13,19 +13,21 @@ namespace linnet::cli {
 // For one thread at a time.
 class Progress {
  public:
-  Progress(std::string what, bool quiet);
+  enum class Unit { kBytes, kTokens };
+  Progress(std::string what, bool quiet, Unit unit = Unit::kBytes);
   ~Progress() { Finish(); }
   Progress(const Progress&) = delete;
   Progress& operator=(const Progress&) = delete;
 
   // Redraws at most ten times a second.
-  void Update(uint64_t done_bytes, uint64_t total_bytes);
+  void Update(uint64_t done, uint64_t total);
   // Takes the bar away; what follows starts on a clean line.
   void Finish();
 
  private:
   const std::string what_;
   const bool enabled_;
+  const Unit unit_;
   const int64_t start_ns_;
   int64_t last_ns_ = 0;
   uint64_t first_done_ = 0;

@@ -1,4 +1,4 @@
-// linnet variant ls | show
+// linnet variant ls | show | quantize
 #include <memory>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +9,7 @@
 #include "tools/linnet/connect.h"
 #include "tools/linnet/output.h"
 #include "tools/linnet/proto_json.h"
+#include "tools/linnet/quantize.h"
 
 namespace linnet::cli {
 namespace {
@@ -43,7 +44,8 @@ absl::Status Show(const CommandContext& context, const std::string& typed) {
 }  // namespace
 
 void AddVariantCommands(CLI::App& app, CommandContext& context) {
-  CLI::App* noun = context.Add(app, "variant", "Variants of models by quantization: list, show", {"linnet variant ls"});
+  CLI::App* noun = context.Add(app, "variant", "Variants of models by quantization: list, show, quantize",
+                               {"linnet variant ls", "linnet variant quantize smollm2-135m/f16 --to q4_k_m"});
   noun->require_subcommand(1);
 
   auto model = std::make_shared<std::string>();
@@ -57,6 +59,8 @@ void AddVariantCommands(CLI::App& app, CommandContext& context) {
   command = context.Add(*noun, "show", "Show everything about a variant", {"linnet variant show smollm2-135m/q4_1"});
   command->add_option("MODEL/VARIANT", *shown, "name of the variant")->required();
   context.OnRun(command, [&context, shown] { return Show(context, *shown); });
+
+  AddQuantizeCommand(*noun, context);
 }
 
 }  // namespace linnet::cli

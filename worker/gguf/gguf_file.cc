@@ -352,7 +352,9 @@ absl::StatusOr<std::unique_ptr<GgufFile>> GgufFile::Parse(std::span<const std::b
     LINNET_ASSIGN_OR_RETURN(std::string_view key, in.String("key", kMaxKeyBytes));
     if (key.empty()) return in.Error("the key is empty");
     in.set_object(absl::StrCat("metadata key ", Printable(key)));
+    const uint64_t begin = in.position();
     LINNET_ASSIGN_OR_RETURN(GgufValue value, ReadValue(in, elements_left));
+    file->entries_.push_back({key, bytes.subspan(begin, in.position() - begin)});
     if (!file->metadata_.emplace(key, std::move(value)).second) return in.Error("the key is there twice");
   }
 

@@ -39,6 +39,12 @@ using GgufArray =
 // Integers of all widths widen to int64 (uint64 above 2^63-1 is refused), floats to double.
 using GgufValue = std::variant<int64_t, double, bool, std::string_view, GgufArray>;
 
+// A metadata entry as it lies in the file.
+struct GgufEntry {
+  std::string_view key;
+  std::span<const std::byte> encoded;  // type and value
+};
+
 class GgufFile {
  public:
   static absl::StatusOr<std::unique_ptr<GgufFile>> Open(const std::string& path);
@@ -47,6 +53,8 @@ class GgufFile {
 
   const std::string& path() const { return path_; }
   const std::map<std::string, GgufValue, std::less<>>& metadata() const { return metadata_; }
+  // The same in the order of the file, for whoever copies it.
+  const std::vector<GgufEntry>& entries() const { return entries_; }
   const std::vector<GgufTensor>& tensors() const { return tensors_; }
   const GgufTensor* FindTensor(std::string_view name) const;  // nullptr: none
   uint64_t file_bytes() const { return bytes_.size(); }
@@ -74,6 +82,7 @@ class GgufFile {
   std::unique_ptr<base::MappedFile> mapping_;
   std::span<const std::byte> bytes_;
   std::map<std::string, GgufValue, std::less<>> metadata_;
+  std::vector<GgufEntry> entries_;
   std::vector<GgufTensor> tensors_;
   std::map<std::string_view, size_t> by_name_;
 };

@@ -1,0 +1,186 @@
+#include "tools/linnet/calibrate.h"
+
+#include <algorithm>
+#include <map>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "base/error.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
+#include "kernels/matrix.h"
+#include "kernels/quantize.h"
+#include "worker/model/decoder.h"
+#include "worker/model/family.h"
+#include "worker/model/kv_cache.h"
+#include "worker/model/weights.h"
+#include "worker/text/tokenizer.h"
+
+namespace linnet::cli {
+namespace {
+
+using kernels::Matrix;
+using worker::LayerWeights;
+using worker::TensorRole;
+
+constexpr int64_t kSequenceTokens = 512;
+constexpr size_t kMostTokens = 64 << 10;
+constexpr size_t kLeastTokens = 16;
+constexpr int64_t kStepTokens = 128;  // their logits are in memory
+
+// Sums of squares over all rows that a matrix was multiplied with, per column.
+using ColumnSums = std::vector<double>;
+
+// A matrix that multiplies as the one inside does, and notes what it is multiplied with.
+class ObservedMatrix : public Matrix {
+ public:
+  ObservedMatrix(std::unique_ptr<Matrix> inner, ColumnSums* sums)
+      : Matrix(inner->type(), inner->rows(), inner->cols()), inner_(std::move(inner)), sums_(sums) {
+    sums_->resize(static_cast<size_t>(cols()));
+  }
+
+  int64_t bytes() const override { return inner_->bytes(); }
+  void DequantizeRow(int64_t row, float* out) const override { inner_->DequantizeRow(row, out); }
+
+ private:
+  // Multiply calls this once for each product, before any slice: the whole product is made here.
+  void PrepareForms(kernels::Activations& x, kernels::ThreadPool& pool) const override {
+    for (int64_t r = 0; r < x.rows(); ++r) {
+      const float* row = x.data() + r * x.cols();
+      for (int64_t c = 0; c < x.cols(); ++c) (*sums_)[static_cast<size_t>(c)] += double{row[c]} * row[c];
+    }
+    y_.resize(static_cast<size_t>(x.rows() * rows()));
+    const kernels::Product product = {.weights = inner_.get(), .y = y_.data()};
+    kernels::Multiply({&product, 1}, x, pool);
+  }
+
+  void MultiplySlice(const kernels::Product& product, int64_t stride, kernels::Activations& x, int64_t begin,
+                     int64_t end) const override {
+    for (int64_t r = 0; r < x.rows(); ++r) {
+      for (int64_t c = begin; c < end; ++c) {
+        float y = y_[static_cast<size_t>(r * rows() + c)];
+        if (product.bias != nullptr) y += product.bias[c];
+        if (product.residual != nullptr) y += product.residual[r * stride + c];
+        product.y[r * stride + c] = y;
+      }
+    }
+  }
+
+  int64_t SliceRows(int64_t, int threads) const override { return (rows() + threads - 1) / threads; }
+
+  const std::unique_ptr<Matrix> inner_;
+  ColumnSums* const sums_;
+  mutable std::vector<float> y_;  // [x.rows, rows]
+};
+
+constexpr std::pair<TensorRole, std::unique_ptr<Matrix> LayerWeights::*> kLayerMatrices[] = {
+    {TensorRole::kQ, &LayerWeights::q},
+    {TensorRole::kK, &LayerWeights::k},
+    {TensorRole::kV, &LayerWeights::v},
+    {TensorRole::kAttentionOut, &LayerWeights::attention_out},
+    {TensorRole::kFfnGate, &LayerWeights::ffn_gate},
+    {TensorRole::kFfnUp, &LayerWeights::ffn_up},
+    {TensorRole::kFfnDown, &LayerWeights::ffn_down},
+};
+
+constexpr std::pair<TensorRole, std::vector<float> LayerWeights::*> kLayerVectors[] = {
+    {TensorRole::kAttentionNorm, &LayerWeights::attention_norm},
+    {TensorRole::kQBias, &LayerWeights::q_bias},
+    {TensorRole::kKBias, &LayerWeights::k_bias},
+    {TensorRole::kVBias, &LayerWeights::v_bias},
+    {TensorRole::kAttentionOutBias, &LayerWeights::attention_out_bias},
+    {TensorRole::kFfnNorm, &LayerWeights::ffn_norm},
+};
+
+// The model's weights with an observer around every matrix; `sums` by tensor name. They skip whatever a worker does to
+// load fast: this process reads them once.
+absl::StatusOr<worker::Weights> LoadObserved(const worker::GgufFile& file,
+                                             const std::vector<worker::TensorBinding>& bindings,
+                                             kernels::ThreadPool& pool, std::map<std::string, ColumnSums>& sums) {
+  worker::Weights weights;
+  for (const worker::TensorBinding& binding : bindings) {
+    weights.layers.resize(std::max(weights.layers.size(), static_cast<size_t>(binding.layer) + 1));
+    LayerWeights& layer = weights.layers[static_cast<size_t>(binding.layer)];
+    if (binding.is_vector()) {
+      std::vector<float> values(static_cast<size_t>(binding.cols));
+      kernels::Dequantize(binding.tensor->type, binding.tensor->data.data(), binding.cols, values.data());
+      if (binding.role == TensorRole::kFinalNorm) weights.final_norm = values;
+      for (const auto& [role, vector] : kLayerVectors) {
+        if (role == binding.role) layer.*vector = values;
+      }
+      continue;
+    }
+    const Matrix::Source source = {
+        .type = binding.tensor->type, .rows = binding.rows, .cols = binding.cols, .data = binding.tensor->data.data()};
+    LINNET_ASSIGN_OR_RETURN(auto matrix, Matrix::Create(source, kernels::Precision::kFast, pool));
+    matrix = std::make_unique<ObservedMatrix>(std::move(matrix), &sums[binding.tensor->name]);
+    file.Release(*binding.tensor);
+    if (binding.role == TensorRole::kTokenEmbedding) weights.embedding = std::move(matrix);
+    if (binding.role == TensorRole::kOutput) weights.output = std::move(matrix);
+    for (const auto& [role, slot] : kLayerMatrices) {
+      if (role == binding.role) layer.*slot = std::move(matrix);
+    }
+  }
+  return weights;
+}
+
+absl::StatusOr<std::vector<worker::TokenId>> Tokens(const worker::GgufFile& file, const std::string& text) {
+  LINNET_ASSIGN_OR_RETURN(const auto tokenizer, worker::Tokenizer::FromGguf(file));
+  std::vector<worker::TokenId> tokens = tokenizer->Encode(text, {.parse_special = false, .add_special = true});
+  if (tokens.size() < kLeastTokens) {
+    return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_FIELD",
+                       base::StrCat("the calibration text has ", tokens.size(), " tokens, and at least ", kLeastTokens,
+                                    " are needed; some thousand do well"));
+  }
+  if (tokens.size() > kMostTokens) tokens.resize(kMostTokens);
+  return tokens;
+}
+
+}  // namespace
+
+absl::StatusOr<Calibration> Calibrate(const worker::GgufFile& file, const CalibrationOptions& options,
+                                      kernels::ThreadPool& pool) {
+  LINNET_ASSIGN_OR_RETURN(const auto architecture, file.GetString("general.architecture"));
+  const worker::Family* family = worker::FindFamily(architecture);
+  if (family == nullptr) {
+    return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_MODEL_FILE",
+                       base::StrCat(file.path(), ": architecture '", architecture,
+                                    "' is not one that Linnet runs; quantize it without --calibration"),
+                       {{"file", file.path()}});
+  }
+  LINNET_ASSIGN_OR_RETURN(const auto model, family->describe(file));
+  LINNET_ASSIGN_OR_RETURN(const auto bindings, worker::BindTensors(file, model, *family));
+  LINNET_ASSIGN_OR_RETURN(const auto tokens, Tokens(file, options.text));
+  std::map<std::string, ColumnSums> sums;
+  LINNET_ASSIGN_OR_RETURN(const worker::Weights weights, LoadObserved(file, bindings, pool, sums));
+  worker::Decoder decoder(model, weights, kernels::Precision::kFast, kStepTokens, pool);
+  const int64_t sequence_tokens = std::min(kSequenceTokens, model.context_tokens);
+  LINNET_ASSIGN_OR_RETURN(const auto cache, worker::KvCache::Create(model, kernels::DType::kF16,
+                                                                    worker::KvCache::BlocksFor(sequence_tokens)));
+  const auto total = static_cast<int64_t>(tokens.size());
+  for (int64_t begin = 0; begin < total; begin += sequence_tokens) {
+    const int64_t length = std::min(sequence_tokens, total - begin);
+    worker::KvSequence sequence;
+    if (!cache->Reserve(sequence, length)) return absl::InternalError("the KV cache is smaller than asked for");
+    for (int64_t at = 0; at < length; at += kStepTokens) {
+      if (options.stop.stop_requested()) return absl::CancelledError("interrupted; nothing was written");
+      const int64_t count = std::min(kStepTokens, length - at);
+      // All logits: rows without any would leave the last layer early.
+      const worker::BatchSpan span = {
+          .tokens = std::span(tokens).subspan(static_cast<size_t>(begin + at), static_cast<size_t>(count)),
+          .first_position = at,
+          .kv = &sequence,
+          .logits = worker::BatchSpan::Logits::kAll};
+      decoder.Forward({&span, 1}, *cache);
+      if (options.progress) options.progress(static_cast<uint64_t>(begin + at + count), static_cast<uint64_t>(total));
+    }
+    cache->Release(sequence);
+  }
+  Calibration calibration;
+  calibration.tokens = total;
+  for (const auto& [name, columns] : sums) calibration.importances[name] = kernels::ImportanceFrom(columns);
+  return calibration;
+}
+
+}  // namespace linnet::cli

@@ -1,0 +1,76 @@
+#include "tools/linnet/publish_file.h"
+
+#include <algorithm>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/sha256.h"
+#include "base/status_macros.h"
+#include "base/strings.h"
+#include "tools/linnet/connect.h"
+#include "tools/linnet/progress.h"
+#include "worker/model/family.h"
+#include "worker/model/memory_plan.h"
+#include "worker/model/weights.h"
+#include "worker/text/chat_template.h"
+#include "worker/text/tokenizer.h"
+
+namespace linnet::cli {
+namespace {
+
+// What the registry is told that loading takes besides weights and KV cache: the buffers of a worker's step at its
+// default size, and what its process takes without any model.
+constexpr int64_t kStepTokens = 512;
+constexpr uint64_t kProcessBytes = 48 << 20;
+
+}  // namespace
+
+absl::StatusOr<FileDescription> DescribeModelFile(const std::string& path, const Naming& naming) {
+  LINNET_ASSIGN_OR_RETURN(auto file, worker::GgufFile::Open(path));
+  LINNET_ASSIGN_OR_RETURN(const auto architecture, file->GetString("general.architecture"));
+  const worker::Family* family = worker::FindFamily(architecture);
+  if (family == nullptr) {
+    std::string known;
+    for (const auto& name : worker::FamilyNames()) base::StrAppend(&known, known.empty() ? "" : ", ", name);
+    return base::Error(
+        absl::StatusCode::kInvalidArgument, "INVALID_MODEL_FILE",
+        base::StrCat(path, ": architecture '", architecture, "' is not supported; supported are ", known),
+        {{"file", path}});
+  }
+  LINNET_ASSIGN_OR_RETURN(const auto description, family->describe(*file));
+  LINNET_ASSIGN_OR_RETURN(const auto bindings, worker::BindTensors(*file, description, *family));
+  LINNET_ASSIGN_OR_RETURN(const auto tokenizer, worker::Tokenizer::FromGguf(*file));
+  LINNET_ASSIGN_OR_RETURN(const auto chat_template, file->GetStringOr("tokenizer.chat_template", ""));
+  if (!chat_template.empty()) {
+    LINNET_RETURN_IF_ERROR(worker::ChatTemplate::Create(std::string(chat_template), tokenizer.get()).status());
+  }
+  const auto plan = worker::PlanMemory(description, bindings, kernels::Precision::kFast, kStepTokens);
+  return DescribeFile(*file, description, plan.scratch_bytes + kProcessBytes, naming);
+}
+
+absl::StatusOr<std::string> DigestFile(const std::string& path, bool quiet) {
+  LINNET_ASSIGN_OR_RETURN(auto file, base::MappedFile::Open(path));
+  constexpr size_t kStep = 4 << 20;
+  Progress progress("reading", quiet);
+  base::Sha256 hash;
+  const auto bytes = file->bytes();
+  for (size_t done = 0; done < bytes.size(); done += kStep) {
+    const auto part = bytes.subspan(done, std::min(kStep, bytes.size() - done));
+    hash.Update(part);
+    file->Release(part);  // a model may be larger than memory
+    progress.Update(done + part.size(), bytes.size());
+  }
+  return hash.Digest();
+}
+
+absl::StatusOr<registry::v1::PublishVariantResponse> PublishFile(const CommandContext& context, const std::string& path,
+                                                                 const FileDescription& described, bool replace) {
+  LINNET_ASSIGN_OR_RETURN(auto client, OpenRegistry(context));
+  Progress progress("uploading", context.quiet);
+  LINNET_RETURN_IF_ERROR(client->UploadFile(path, described.variant.blobs(0).digest(),
+                                            [&](uint64_t done, uint64_t total) { progress.Update(done, total); }));
+  progress.Finish();
+  return client->PublishVariant(described.model, described.variant, replace);
+}
+
+}  // namespace linnet::cli

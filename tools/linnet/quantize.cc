@@ -1,0 +1,240 @@
+// linnet variant quantize
+#include "tools/linnet/quantize.h"
+
+#include <unistd.h>
+
+#include <filesystem>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
+#include "absl/strings/str_join.h"
+#include "base/clock.h"
+#include "base/cpu_budget.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/sha256.h"
+#include "base/status_macros.h"
+#include "base/version.h"
+#include "kernels/thread_pool.h"
+#include "registry/client/names.h"
+#include "tools/linnet/calibrate.h"
+#include "tools/linnet/connect.h"
+#include "tools/linnet/home.h"
+#include "tools/linnet/interrupts.h"
+#include "tools/linnet/output.h"
+#include "tools/linnet/progress.h"
+#include "tools/linnet/proto_json.h"
+#include "tools/linnet/publish_file.h"
+#include "tools/linnet/quantize_file.h"
+
+namespace linnet::cli {
+namespace {
+
+namespace v1 = registry::v1;
+namespace fs = std::filesystem;
+
+struct Options {
+  std::string source, format, output_file, calibration;
+  Naming naming;
+  bool replace = false;
+  bool allow_requantize = false;
+  int threads = 0;
+};
+
+// Files that live as long as the command.
+class WorkFiles {
+ public:
+  ~WorkFiles() {
+    std::error_code ignored;
+    for (const std::string& path : paths_) fs::remove(path, ignored);
+  }
+  // A path in $LINNET_HOME/tmp.
+  absl::StatusOr<std::string> Add(const std::string& name) {
+    const std::string folder = absl::StrCat(LinnetHome(), "/tmp");
+    LINNET_RETURN_IF_ERROR(base::MakeDirs(folder));
+    paths_.push_back(absl::StrCat(folder, "/", name));
+    return paths_.back();
+  }
+
+ private:
+  std::vector<std::string> paths_;
+};
+
+// Where the weights come from: a file, or a variant of the registry that is fetched first.
+struct Source {
+  std::string path;
+  std::string name;   // of the file without its folder, or of the variant
+  std::string model;  // {model} of the variant; "" for a file
+};
+
+absl::StatusOr<Source> FetchVariant(const CommandContext& context, const registry::VariantId& id, WorkFiles& work) {
+  LINNET_ASSIGN_OR_RETURN(auto client, OpenRegistry(context));
+  Source source = {.path = "", .name = registry::VariantName(id.model, id.variant), .model = id.model};
+  LINNET_ASSIGN_OR_RETURN(const v1::Variant variant, client->GetVariant(source.name));
+  const v1::BlobRef* main = nullptr;
+  for (const v1::BlobRef& blob : variant.blobs()) {
+    if (blob.role() == "main") main = &blob;
+  }
+  if (main == nullptr) {
+    return base::Error(absl::StatusCode::kFailedPrecondition, "STATE_CONFLICT",
+                       absl::StrCat(source.name, " has no blob with the role 'main'; import the model again"));
+  }
+  // The digest as the name: a download that was interrupted goes on.
+  LINNET_ASSIGN_OR_RETURN(source.path, work.Add(absl::StrCat(main->digest().substr(7), ".gguf")));
+  Progress progress("downloading", context.quiet);
+  LINNET_RETURN_IF_ERROR(client->DownloadBlob(main->digest(), source.path,
+                                              [&](uint64_t done, uint64_t total) { progress.Update(done, total); }));
+  return source;
+}
+
+absl::StatusOr<Source> FindSource(const CommandContext& context, const std::string& typed, WorkFiles& work) {
+  std::error_code error;
+  if (fs::exists(typed, error)) return Source{.path = typed, .name = fs::path(typed).filename().string(), .model = ""};
+  if (const auto name = VariantNameFrom(typed); name.ok() && !typed.ends_with(".gguf")) {
+    LINNET_ASSIGN_OR_RETURN(const auto id, registry::ParseVariantName(*name));
+    return FetchVariant(context, id, work);
+  }
+  return base::Error(absl::StatusCode::kNotFound, "RESOURCE_NOT_FOUND",
+                     absl::StrCat("there is no file ", typed,
+                                  ", and it is not the name of a variant either (MODEL/VARIANT, as `linnet variant ls` "
+                                  "shows them)"),
+                     {{"resource", typed}});
+}
+
+absl::Status CheckOutput(const Options& options) {
+  std::error_code error;
+  if (options.output_file.empty() || options.replace || !fs::exists(options.output_file, error)) {
+    return absl::OkStatus();
+  }
+  return base::Error(absl::StatusCode::kAlreadyExists, "RESOURCE_EXISTS",
+                     absl::StrCat(options.output_file, " exists already"), {{"resource", options.output_file}});
+}
+
+// "text.txt (1921 tokens, sha256:...)"
+std::string DescribeCalibration(const Options& options, const std::string& text, int64_t tokens) {
+  return absl::StrCat(fs::path(options.calibration).filename().string(), " (", tokens, " tokens, ",
+                      base::Sha256Of(text), ")");
+}
+
+// `calibration`: gets how the weights were calibrated; "" where they were not.
+absl::StatusOr<QuantizeReport> Run(const CommandContext& context, const Options& options, const Source& source,
+                                   const QuantizeFormat& format, const std::string& path, std::string* calibration) {
+  LINNET_ASSIGN_OR_RETURN(const auto file, worker::GgufFile::Open(source.path));
+  // Before the threads, so that they leave Ctrl-C to it.
+  Interrupts interrupts;
+  std::stop_source stop;
+  interrupts.OnInterrupt([&stop] { stop.request_stop(); });
+  kernels::ThreadPool pool(options.threads > 0 ? options.threads : base::DetectCpuBudget().threads);
+  QuantizeJob job;
+  Calibration calibrated;
+  if (!options.calibration.empty()) {
+    LINNET_RETURN_IF_ERROR(CheckQuantizable(*file, options.allow_requantize));  // before the work, not after it
+    LINNET_ASSIGN_OR_RETURN(const std::string text, base::ReadFile(options.calibration));
+    Progress progress("calibrating", context.quiet, Progress::Unit::kTokens);
+    LINNET_ASSIGN_OR_RETURN(
+        calibrated, Calibrate(*file,
+                              {.text = text,
+                               .progress = [&progress](uint64_t done, uint64_t total) { progress.Update(done, total); },
+                               .stop = stop.get_token()},
+                              pool));
+    job.importances = &calibrated.importances;
+    job.calibration = *calibration = DescribeCalibration(options, text, calibrated.tokens);
+  }
+  Progress progress("quantizing", context.quiet);
+  job.format = &format;
+  job.allow_requantize = options.allow_requantize;
+  job.source_name = source.name;
+  job.progress = [&progress](uint64_t done, uint64_t total) { progress.Update(done, total); };
+  job.stop = stop.get_token();
+  return QuantizeFile(*file, path, job, pool);
+}
+
+absl::StatusOr<v1::Variant> Publish(const CommandContext& context, const Options& options, const Source& source,
+                                    const QuantizeFormat& format, const std::string& path,
+                                    const std::string& calibration) {
+  Naming naming = options.naming;
+  if (naming.model.empty()) naming.model = source.model;
+  LINNET_ASSIGN_OR_RETURN(FileDescription described, DescribeModelFile(path, naming));
+  LINNET_ASSIGN_OR_RETURN(const std::string digest, DigestFile(path, context.quiet));
+  v1::Variant& variant = described.variant;
+  variant.mutable_blobs(0)->set_digest(digest);
+  if (options.output_file.empty()) {
+    variant.mutable_blobs(0)->set_file_name(absl::StrCat(naming.model, ".", std::string(format.name), ".gguf"));
+  }
+  variant.set_source(absl::StrCat("linnet ", base::kVersion, " variant quantize of ", source.name, " to ",
+                                  std::string(format.name), calibration.empty() ? "" : ", calibrated on ",
+                                  calibration));
+  LINNET_ASSIGN_OR_RETURN(const auto published, PublishFile(context, path, described, options.replace));
+  return published.variant();
+}
+
+absl::Status Quantize(const CommandContext& context, const Options& options) {
+  const QuantizeFormat* format = FindQuantizeFormat(options.format);
+  if (format == nullptr) {
+    return UsageError(absl::StrCat("--to '", options.format, "' is no format that Linnet writes; these are: ",
+                                   absl::StrJoin(QuantizeFormatNames(), ", ")));
+  }
+  LINNET_RETURN_IF_ERROR(CheckOutput(options));
+  WorkFiles work;
+  LINNET_ASSIGN_OR_RETURN(const Source source, FindSource(context, options.source, work));
+  const bool publish = !source.model.empty() || !options.naming.model.empty();
+  if (!publish && options.output_file.empty()) {
+    return UsageError("say where the result goes: --output-file FILE, or --model MODEL to publish it in the registry");
+  }
+  std::string path = options.output_file;
+  if (path.empty()) {
+    LINNET_ASSIGN_OR_RETURN(path, work.Add(absl::StrCat("quantize-", getpid(), ".gguf")));
+  }
+  std::string calibration;
+  const int64_t start = base::Clock::Real()->MonotonicNs();
+  LINNET_ASSIGN_OR_RETURN(const QuantizeReport report, Run(context, options, source, *format, path, &calibration));
+  const double seconds = absl::ToDoubleSeconds(base::Clock::Real()->Since(start));
+
+  nlohmann::ordered_json json = {{"format", std::string(format->name)}, {"source", source.name}};
+  if (!options.output_file.empty()) json["file"] = options.output_file;
+  json["size_bytes"] = report.file_bytes;
+  json["relative_error"] = report.relative_error;
+  json["tensor_types"] = report.tensor_types;
+  if (!calibration.empty()) json["calibration"] = calibration;
+  json["seconds"] = seconds;
+  std::string where = options.output_file;
+  if (publish) {
+    LINNET_ASSIGN_OR_RETURN(const v1::Variant variant, Publish(context, options, source, *format, path, calibration));
+    json["variant"] = ToJson(variant);
+    where = variant.name();
+  }
+  Table table({"RESULT", "FORMAT", "SIZE", "RELATIVE ERROR", "TIME"});
+  table.Add({where, std::string(format->name), DecimalBytes(report.file_bytes),
+             absl::StrFormat("%.3f %%", 100 * report.relative_error), absl::StrFormat("%.1f s", seconds)});
+  return context.Print(json, table.Render());
+}
+
+}  // namespace
+
+void AddQuantizeCommand(CLI::App& noun, CommandContext& context) {
+  CLI::App* command =
+      context.Add(noun, "quantize", "Make a smaller variant of a model: quantize its weights",
+                  {"linnet variant quantize smollm2-135m/f16 --to q4_k_m",
+                   "linnet variant quantize model.f16.gguf --to q8_0 --output-file model.q8_0.gguf",
+                   "linnet variant quantize model.f16.gguf --to q4_0 --calibration text.txt --model my-model"});
+  const auto options = std::make_shared<Options>();
+  command->add_option("SOURCE", options->source, "a GGUF file, or MODEL/VARIANT of the registry")->required();
+  command->add_option("--to", options->format, absl::StrJoin(QuantizeFormatNames(), ", "))->required();
+  command->add_option("--output-file", options->output_file, "write a GGUF file");
+  command->add_option("--model", options->naming.model,
+                      "publish as a variant of this model (default for a variant of the registry: its model)");
+  command->add_option("--variant", options->naming.variant, "name of the new variant (default: the format)");
+  command->add_flag("--replace", options->replace, "replace a file or a variant of that name");
+  command->add_option("--calibration", options->calibration,
+                      "a text: run the model over it, and keep best the weights that count there");
+  command->add_flag("--allow-requantize", options->allow_requantize,
+                    "also from a source that is quantized already, adding both errors");
+  command->add_option("--threads", options->threads, "compute threads (default: as many as this process may use)")
+      ->check(CLI::Range(1, 1024));
+  context.OnRun(command, [&context, options] { return Quantize(context, *options); });
+}
+
+}  // namespace linnet::cli

@@ -1,0 +1,194 @@
+#include "tools/linnet/quantize_file.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <cmath>
+#include <cstring>
+#include <filesystem>
+#include <nlohmann/json.hpp>
+
+#include "base/error.h"
+#include "base/file.h"
+#include "base/testing.h"
+#include "worker/gguf/gguf_writer.h"
+#include "worker/model/kv_cache.h"
+#include "worker/model/model.h"
+
+namespace linnet::cli {
+namespace {
+
+using kernels::DType;
+using ::testing::AllOf;
+using ::testing::HasSubstr;
+
+constexpr char kTinyLlama[] = "tests/golden/tiny_llama.gguf";  // f32, rows of 96 and 151
+
+class QuantizeFileTest : public ::testing::Test {
+ protected:
+  absl::StatusOr<QuantizeReport> Run(const std::string& source, const std::string& format, const std::string& out,
+                                     QuantizeJob job = {}, int threads = 2) {
+    auto file = worker::GgufFile::Open(source);
+    EXPECT_TRUE(file.ok()) << file.status();
+    kernels::ThreadPool pool(threads);
+    job.format = FindQuantizeFormat(format);
+    return QuantizeFile(**file, out, job, pool);
+  }
+
+  // A file of one matrix [2, 64] and one vector.
+  std::string Small(const std::vector<float>& matrix, const std::vector<float>& vector) {
+    const std::string path = files_.Path("small.gguf");
+    worker::GgufMetadata metadata;
+    metadata.SetString("general.architecture", "llama");
+    metadata.SetU32("general.file_type", 0);
+    auto writer = worker::GgufWriter::Create(
+        path, metadata, {{"blk.0.attn_q.weight", DType::kF32, {64, 2}}, {"blk.0.attn_norm.weight", DType::kF32, {4}}});
+    EXPECT_TRUE(writer.ok()) << writer.status();
+    EXPECT_TRUE((*writer)->Append(std::as_bytes(std::span(matrix))).ok());
+    EXPECT_TRUE((*writer)->Append(std::as_bytes(std::span(vector))).ok());
+    EXPECT_TRUE((*writer)->Finish().ok());
+    return path;
+  }
+
+  base::FileTree files_;
+  const std::string out_ = files_.Path("out.gguf");
+};
+
+// Log-probabilities of the golden tokens by the model in a file, in reference precision.
+std::vector<double> Score(const std::string& path, const std::vector<worker::TokenId>& tokens, size_t vocab) {
+  kernels::ThreadPool pool(2);
+  const auto model = *worker::Model::Load(path, {.precision = kernels::Precision::kReference}, &pool);
+  const auto count = static_cast<int64_t>(tokens.size());
+  const auto cache =
+      *worker::KvCache::Create(model->description(), model->kv_type(), worker::KvCache::BlocksFor(count));
+  worker::KvSequence sequence;
+  EXPECT_TRUE(cache->Reserve(sequence, count));
+  const worker::BatchSpan span = {.tokens = tokens, .kv = &sequence, .logits = worker::BatchSpan::Logits::kAll};
+  const std::span<const float> logits = model->Forward({&span, 1}, *cache);
+  std::vector<double> logprobs;
+  for (size_t i = 0; i + 1 < tokens.size(); ++i) {
+    const auto row = logits.subspan(i * vocab, vocab);
+    double sum = 0;
+    for (const float l : row) sum += std::exp(double{l});
+    logprobs.push_back(row[static_cast<size_t>(tokens[i + 1])] - std::log(sum));
+  }
+  return logprobs;
+}
+
+TEST_F(QuantizeFileTest, AQuantizedModelAnswersNearlyTheSame) {
+  const auto golden = nlohmann::json::parse(*base::ReadFile("tests/golden/logits_tiny_llama.json"));
+  const auto tokens = golden["tokens"].get<std::vector<worker::TokenId>>();
+  const auto vocab = golden["vocab"].get<size_t>();
+  const std::vector<double> want = Score(kTinyLlama, tokens, vocab);
+  // Mean absolute difference of a log-probability, in nat: this model is made so that every weight shows.
+  const std::vector<std::pair<std::string, double>> most = {
+      {"f16", 0.006}, {"bf16", 0.05}, {"q8_0", 0.13}, {"q6_k", 0.13}, {"q5_k_m", 0.8}, {"q4_k_m", 1.0}, {"q4_0", 1.7}};
+  for (const auto& [format, bound] : most) {
+    const auto report = Run(kTinyLlama, format, out_);
+    ASSERT_TRUE(report.ok()) << report.status();
+    EXPECT_EQ(report->file_bytes, std::filesystem::file_size(out_));
+    const std::vector<double> got = Score(out_, tokens, vocab);
+    double sum = 0;
+    for (size_t i = 0; i < want.size(); ++i) sum += std::abs(got[i] - want[i]);
+    const double mean = sum / static_cast<double>(want.size());
+    std::printf("%-7s mean difference of a log-probability %.4f, relative error of the weights %.5f\n", format.c_str(),
+                mean, report->relative_error);
+    EXPECT_LE(mean, bound) << format;
+    EXPECT_GT(mean, 0) << format;
+  }
+}
+
+TEST_F(QuantizeFileTest, MetadataSaysWhatItIs) {
+  QuantizeJob job;
+  job.source_name = "models/tiny/variants/f32";
+  job.calibration = "text.txt";
+  ASSERT_TRUE(Run(kTinyLlama, "q4_0", out_, job).ok());
+  const auto file = *worker::GgufFile::Open(out_);
+  const auto source = *worker::GgufFile::Open(kTinyLlama);
+  EXPECT_EQ(*file->GetInt("general.file_type"), 2);
+  EXPECT_EQ(*file->GetInt("general.quantization_version"), 2);
+  EXPECT_EQ(*file->GetString("linnet.quantize.source"), "models/tiny/variants/f32");
+  EXPECT_EQ(*file->GetString("linnet.quantize.calibration"), "text.txt");
+  EXPECT_FALSE(file->GetString("linnet.quantize.version")->empty());
+  for (const auto& [key, value] : source->metadata()) EXPECT_TRUE(file->metadata().contains(key)) << key;
+  EXPECT_EQ(**file->FindStrings("tokenizer.ggml.tokens"), **source->FindStrings("tokenizer.ggml.tokens"));
+  ASSERT_EQ(file->tensors().size(), source->tensors().size());
+  for (size_t i = 0; i < file->tensors().size(); ++i) {
+    EXPECT_EQ(file->tensors()[i].name, source->tensors()[i].name);
+    EXPECT_EQ(file->tensors()[i].dims, source->tensors()[i].dims);
+  }
+  EXPECT_EQ(file->FindTensor("blk.0.attn_q.weight")->type, DType::kQ4_0);
+  EXPECT_EQ(file->FindTensor("output.weight")->type, DType::kQ8_0);
+  EXPECT_EQ(file->FindTensor("blk.0.ffn_down.weight")->type, DType::kF16);  // rows of 151
+  const worker::GgufTensor* norm = file->FindTensor("blk.0.attn_norm.weight");
+  EXPECT_EQ(norm->type, DType::kF32);
+  EXPECT_EQ(std::memcmp(norm->data.data(), source->FindTensor(norm->name)->data.data(), norm->data.size()), 0);
+}
+
+TEST_F(QuantizeFileTest, TheSameBytesForAnyNumberOfThreads) {
+  ASSERT_TRUE(Run(kTinyLlama, "q4_k_m", out_, {}, 1).ok());
+  const std::string other = files_.Path("other.gguf");
+  ASSERT_TRUE(Run(kTinyLlama, "q4_k_m", other, {}, 3).ok());
+  EXPECT_EQ(*base::ReadFile(out_), *base::ReadFile(other));
+}
+
+TEST_F(QuantizeFileTest, WeightsThatAreNoNumbersAreRefusedByName) {
+  std::vector<float> matrix(128, 0.5f);
+  matrix[64 + 7] = NAN;
+  auto report = Run(Small(matrix, {1, 1, 1, 1}), "q4_0", out_);
+  EXPECT_EQ(report.status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(base::ErrorReason(report.status()), "INVALID_MODEL_FILE");
+  EXPECT_THAT(std::string(report.status().message()),
+              AllOf(HasSubstr("small.gguf"), HasSubstr("blk.0.attn_q.weight"), HasSubstr("row 1"),
+                    HasSubstr("element 7"), HasSubstr("nan")));
+  EXPECT_FALSE(std::filesystem::exists(out_));
+  matrix[64 + 7] = 1;
+  report = Run(Small(matrix, {1, 1, INFINITY, 1}), "q4_0", out_);
+  EXPECT_THAT(std::string(report.status().message()), AllOf(HasSubstr("blk.0.attn_norm.weight"), HasSubstr("inf")));
+  matrix[0] = 1e6f;
+  report = Run(Small(matrix, {1, 1, 1, 1}), "f16", out_);
+  EXPECT_THAT(std::string(report.status().message()), AllOf(HasSubstr("attn_q"), HasSubstr("65504")));
+  EXPECT_TRUE(Run(Small(matrix, {1, 1, 1, 1}), "bf16", out_).ok());
+}
+
+TEST_F(QuantizeFileTest, QuantizingTwiceMustBeAskedFor) {
+  ASSERT_TRUE(Run(kTinyLlama, "q8_0", out_).ok());
+  const std::string again = files_.Path("again.gguf");
+  const auto refused = Run(out_, "q4_0", again);
+  EXPECT_EQ(refused.status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_THAT(std::string(refused.status().message()), AllOf(HasSubstr("Q8_0"), HasSubstr("--allow-requantize")));
+  EXPECT_FALSE(std::filesystem::exists(again));
+  QuantizeJob job;
+  job.allow_requantize = true;
+  EXPECT_TRUE(Run(out_, "q4_0", again, job).ok());
+  EXPECT_TRUE(Run(again, "f16", out_, job).ok());
+  EXPECT_FALSE((*worker::GgufFile::Open(out_))->metadata().contains("general.quantization_version"));
+}
+
+TEST_F(QuantizeFileTest, StopsWhenAskedAndLeavesNothing) {
+  std::stop_source stop;
+  QuantizeJob job;
+  job.stop = stop.get_token();
+  int calls = 0;
+  job.progress = [&](uint64_t done, uint64_t total) {
+    EXPECT_LE(done, total);
+    if (++calls == 5) stop.request_stop();
+  };
+  EXPECT_EQ(Run(kTinyLlama, "q4_0", out_, job).status().code(), absl::StatusCode::kCancelled);
+  EXPECT_EQ(calls, 5);
+  EXPECT_FALSE(std::filesystem::exists(out_));
+}
+
+TEST_F(QuantizeFileTest, PartsOfAModelAreRefused) {
+  const std::string path = files_.Path("part.gguf");
+  worker::GgufMetadata metadata;
+  metadata.SetU32("split.count", 3);
+  auto writer = *worker::GgufWriter::Create(path, metadata, {{"w.weight", DType::kF32, {1}}});
+  const float one = 1;
+  ASSERT_TRUE(writer->Append(std::as_bytes(std::span(&one, 1))).ok());
+  ASSERT_TRUE(writer->Finish().ok());
+  EXPECT_THAT(std::string(Run(path, "q4_0", out_).status().message()), HasSubstr("one of 3 parts"));
+}
+
+}  // namespace
+}  // namespace linnet::cli
