@@ -13,6 +13,23 @@ HWY_BEFORE_NAMESPACE();
 namespace linnet::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
+// Which instructions make the dot products; as in quant_matmul.cc.
+#if HWY_ARCH_X86 && HWY_TARGET > HWY_AVX3_DL
+constexpr bool kPairwise16 = true;
+#else
+constexpr bool kPairwise16 = false;
+#endif
+
+// Makes the compiler take `v` for another value, at no instruction: else it would compute equal products once.
+template <class V>
+HWY_INLINE void Opaque(V& v) {
+#if HWY_ARCH_X86
+  asm volatile("" : "+v"(v.raw));
+#elif HWY_ARCH_ARM
+  asm volatile("" : "+w"(v.raw));
+#endif
+}
+
 uint64_t Sum(const uint64_t* words, int64_t n) {
   const hn::CappedTag<uint64_t, 8> d;
   constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(d));
@@ -24,38 +41,110 @@ uint64_t Sum(const uint64_t* words, int64_t n) {
     c = hn::Add(c, hn::LoadU(d, words + i + 2 * kLanes));
     e = hn::Add(e, hn::LoadU(d, words + i + 3 * kLanes));
   }
-  return hn::ReduceSum(d, hn::Add(hn::Add(a, b), hn::Add(c, e)));
+  uint64_t sum = hn::ReduceSum(d, hn::Add(hn::Add(a, b), hn::Add(c, e)));
+  for (; i < n; ++i) sum += words[i];
+  return sum;
 }
 
+// Chains of sums: more than an instruction's latency times how many of them start in a cycle.
+constexpr int kChains = 12;
+
+int64_t MultiplyAdds(int64_t rounds) {
+  const hn::CappedTag<float, 16> d;
+  hn::Vec<decltype(d)> sum[kChains];
+  for (auto& s : sum) s = hn::Zero(d);
+  auto w = hn::Set(d, 1.0f);
+  auto x = w;
+  for (int64_t r = 0; r < rounds; ++r) {
+#pragma GCC unroll 16
+    for (int c = 0; c < kChains; ++c) {
+      sum[c] = hn::MulAdd(w, x, sum[c]);
+      Opaque(x);
+    }
+  }
+  for (auto& s : sum) Opaque(s);
+  return rounds * kChains * static_cast<int64_t>(hn::MaxLanes(d)) * 2;
+}
+
+// Products whose pairs fit in 16 bits kPer16 times.
+template <int kPer16>
 int64_t DotProducts(int64_t rounds) {
   const hn::CappedTag<uint8_t, 64> du8;
   const hn::RebindToSigned<decltype(du8)> di8;
   const hn::Repartition<int32_t, decltype(du8)> di32;
-  constexpr int kChains = 10;  // more than latency times throughput
-  hn::Vec<decltype(di32)> sum[kChains];
-  for (auto& s : sum) s = hn::Zero(di32);
-  // Read back from memory so that the compiler knows nothing of them.
-  volatile uint8_t one = 1;
-  const auto w = hn::Set(du8, one);
-  const auto x = hn::Set(di8, static_cast<int8_t>(one));
-  for (int64_t r = 0; r < rounds; ++r) {
+  constexpr int64_t kOperations = static_cast<int64_t>(hn::MaxLanes(du8)) * 2;
+  auto w = hn::Set(du8, uint8_t{1});
+  auto x = hn::Set(di8, int8_t{1});
+  Opaque(w);
+#if HWY_ARCH_X86
+  if constexpr (kPairwise16) {
+    const hn::Repartition<int16_t, decltype(du8)> di16;
+    constexpr int kSums = 8;  // additions take one cycle each
+    auto ones = hn::Set(di16, int16_t{1});
+    Opaque(ones);
+    hn::Vec<decltype(di32)> sum[kSums];
+    for (auto& s : sum) s = hn::Zero(di32);
+    for (int64_t r = 0; r < rounds; ++r) {
 #pragma GCC unroll 16
-    for (int c = 0; c < kChains; ++c) {
-#if HWY_ARCH_X86 && HWY_TARGET > HWY_AVX3_DL
-      const hn::Repartition<int16_t, decltype(du8)> di16;
-      const auto pairs = hn::SatWidenMulPairwiseAdd(di16, w, hn::Xor(x, hn::BitCast(di8, sum[c])));
-      sum[c] = hn::Add(sum[c], hn::WidenMulPairwiseAdd(di32, pairs, hn::Set(di16, 1)));
-#else
-      sum[c] = hn::SumOfMulQuadAccumulate(di32, w, x, sum[c]);
-#endif
+      for (int c = 0; c < kSums; ++c) {
+        auto pairs = hn::SatWidenMulPairwiseAdd(di16, w, x);
+        Opaque(x);
+#pragma GCC unroll 8
+        for (int i = 1; i < kPer16; ++i) {
+          pairs = hn::Add(pairs, hn::SatWidenMulPairwiseAdd(di16, w, x));
+          Opaque(x);
+        }
+        sum[c] = hn::Add(sum[c], hn::WidenMulPairwiseAdd(di32, pairs, ones));
+      }
     }
+    for (auto& s : sum) Opaque(s);
+    return rounds * kSums * kPer16 * kOperations;
   }
-  volatile int32_t sink = 0;
-  for (auto& s : sum) sink = sink + hn::ReduceSum(di32, s);
-  return rounds * kChains * static_cast<int64_t>(hn::MaxLanes(du8)) * 2;
+#endif
+  if constexpr (!kPairwise16) {
+    hn::Vec<decltype(di32)> sum[kChains];
+    for (auto& s : sum) s = hn::Zero(di32);
+    for (int64_t r = 0; r < rounds; ++r) {
+#pragma GCC unroll 16
+      for (int c = 0; c < kChains; ++c) {
+        sum[c] = hn::SumOfMulQuadAccumulate(di32, w, x, sum[c]);
+        Opaque(x);
+      }
+    }
+    for (auto& s : sum) Opaque(s);
+    return rounds * kChains * kOperations;
+  }
 }
 
-constexpr LimitsTable kLimits = {Sum, DotProducts};
+#if HWY_ARCH_X86
+constexpr std::string_view kF32Names = "vfmadd";
+#else
+constexpr std::string_view kF32Names = "fmla";
+#endif
+constexpr std::string_view Names(int per16) {
+  if (!kPairwise16) return HWY_ARCH_X86 ? "vpdpbusd" : "dot product of 8-bit integers, by four";
+  switch (per16) {
+    case 1:
+      return "vpmaddubsw, vpmaddwd, vpaddd";
+    case 2:
+      return "2 vpmaddubsw, vpaddw, vpmaddwd, vpaddd";
+    case 4:
+      return "4 vpmaddubsw, 3 vpaddw, vpmaddwd, vpaddd";
+    default:
+      return "8 vpmaddubsw, 7 vpaddw, vpmaddwd, vpaddd";
+  }
+}
+constexpr LimitsTable kLimits = {.sum = Sum,
+                                 .f32 = MultiplyAdds,
+                                 .int8 = DotProducts<1>,
+                                 .int6 = DotProducts<2>,
+                                 .int5 = DotProducts<4>,
+                                 .int4 = DotProducts<8>,
+                                 .f32_instructions = kF32Names,
+                                 .int8_instructions = Names(1),
+                                 .int6_instructions = Names(2),
+                                 .int5_instructions = Names(4),
+                                 .int4_instructions = Names(8)};
 
 }  // namespace linnet::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -70,15 +159,44 @@ uint64_t SumScalar(const uint64_t* words, int64_t n) {
   for (int64_t i = 0; i < n; ++i) sum += words[i];
   return sum;
 }
-int64_t DotProductsScalar(int64_t rounds) {
-  volatile int32_t one = 1;
-  int32_t sum = 0;
-  for (int64_t r = 0; r < rounds; ++r) sum += one * one;
-  volatile int32_t sink = sum;
+// Sums of products in f32; no compiler may reorder or shorten them.
+int64_t MultiplyAddsScalar(int64_t rounds) {
+  float a = 0, b = 0, c = 0, d = 0;
+  for (int64_t r = 0; r < rounds; ++r) {
+    const float x = static_cast<float>(r);
+    a += x * 1.5f;
+    b += x * 2.5f;
+    c += x * 3.5f;
+    d += x * 4.5f;
+  }
+  volatile float sink = a + b + c + d;
   (void)sink;
-  return rounds * 2;
+  return rounds * 4 * 2;
 }
-constexpr LimitsTable kScalarLimits = {SumScalar, DotProductsScalar};
+int64_t DotProductsScalar(int64_t rounds) {
+  int32_t sum[4] = {};
+  int32_t x = 1;
+  asm volatile("" : "+r"(x));
+  for (int64_t r = 0; r < rounds; ++r) {
+    for (int32_t& s : sum) {
+      s += x * x;
+      asm volatile("" : "+r"(s), "+r"(x));
+    }
+  }
+  return rounds * 4 * 2;
+}
+constexpr std::string_view kPlain = "plain C++";
+constexpr LimitsTable kScalarLimits = {SumScalar,
+                                       MultiplyAddsScalar,
+                                       DotProductsScalar,
+                                       DotProductsScalar,
+                                       DotProductsScalar,
+                                       DotProductsScalar,
+                                       kPlain,
+                                       kPlain,
+                                       kPlain,
+                                       kPlain,
+                                       kPlain};
 
 }  // namespace
 

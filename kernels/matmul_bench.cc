@@ -1,92 +1,91 @@
-// Quantized products at the shapes of a small model, beside the limits of the machine measured in the same run: read
-// bandwidth for one row, 8-bit multiply-adds for many. GOPs counts a multiply-add as two operations;
-// LINNET_BENCH_THREADS sets the threads (2).
-#include <cstdlib>
+// Products with weights of every format, at the shape of a 1.5-billion-parameter model's feed-forward matrix, beside
+// the limits of the machine: few rows are bound by reading the weights, many by arithmetic. See bench_yardsticks.h.
 #include <memory>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "absl/log/check.h"
 #include "benchmark/benchmark.h"
-#include "kernels/kernel_bench_limits.h"
+#include "kernels/bench_yardsticks.h"
 #include "kernels/kernel_test_data.h"
 #include "kernels/matrix.h"
 
 namespace linnet::kernels {
 namespace {
 
-ThreadPool& Pool() {
-  static ThreadPool* const pool = [] {
-    const char* const threads = std::getenv("LINNET_BENCH_THREADS");
-    return new ThreadPool(threads != nullptr ? std::atoi(threads) : 2);
-  }();
-  return *pool;
-}
+using testing::BenchLimits;
+using testing::BenchPool;
 
-void ReadBandwidth(benchmark::State& state) {
-  std::vector<uint64_t> data(static_cast<size_t>(state.range(0)) << 17);  // MiB of 8-byte words
-  for (size_t i = 0; i < data.size(); ++i) data[i] = i;
-  for (auto _ : state) {
-    Pool().ParallelFor(static_cast<int64_t>(data.size()), 1 << 15, [&](int64_t begin, int64_t end, int) {
-      benchmark::DoNotOptimize(LimitsTableFor(*ActiveIsa()).sum(data.data() + begin, end - begin));
-    });
-  }
-  state.counters["GB/s"] =
-      benchmark::Counter(static_cast<double>(data.size()) * 8 * static_cast<double>(state.iterations()) * 1e-9,
-                         benchmark::Counter::kIsRate);
-}
-BENCHMARK(ReadBandwidth)->Arg(64)->Arg(512)->UseRealTime();
+constexpr int64_t kOutputs = 8960, kInputs = 1536;
 
-void Int8Peak(benchmark::State& state) {
-  double operations = 0;
-  for (auto _ : state) {
-    Pool().Run([&](int thread) {
-      const int64_t done = LimitsTableFor(*ActiveIsa()).dot_products(1 << 16);
-      if (thread == 0) operations += static_cast<double>(done) * Pool().threads();
-    });
-  }
-  state.counters["GOP/s"] = benchmark::Counter(operations * 1e-9, benchmark::Counter::kIsRate);
-}
-BENCHMARK(Int8Peak)->UseRealTime();
-
-void Product(benchmark::State& state, DType type, int64_t n, int64_t k) {
-  const int64_t m = state.range(0);
+// As many matrices as it takes that a pass over them reads from memory. One format at a time is kept.
+const std::vector<std::unique_ptr<Matrix>>& Matrices(DType type) {
+  static DType current = DType::kF32;
+  static auto* const matrices = new std::vector<std::unique_ptr<Matrix>>();
+  if (current == type && !matrices->empty()) return *matrices;
+  matrices->clear();
+  current = type;
   std::mt19937 random(1);
-  const auto bytes = testing::RandomWeights(type, n, k, random);
-  auto w =
-      Matrix::Create({.type = type, .rows = n, .cols = k, .data = reinterpret_cast<const std::byte*>(bytes.data())},
-                     Precision::kFast, Pool());
-  CHECK_OK(w.status());
-  const auto x = testing::RandomFloats(m * k, random);
-  std::vector<float> y(static_cast<size_t>(m * n));
-  Activations activations;
-  for (auto _ : state) {
-    activations.Set(x.data(), m, k);
-    const kernels::Product product{.weights = w->get(), .y = y.data()};
-    Multiply({&product, 1}, activations, Pool());
-  }
-  const auto rate = [&](double per_iteration) {
-    return benchmark::Counter(per_iteration * static_cast<double>(state.iterations()) * 1e-9,
-                              benchmark::Counter::kIsRate);
-  };
-  state.counters["GB/s"] = rate(static_cast<double>((*w)->bytes()));
-  state.counters["GOP/s"] = rate(2.0 * static_cast<double>(m * n * k));
+  const auto bytes = testing::RandomWeights(type, kOutputs, kInputs, random);
+  do {
+    auto made = Matrix::Create(
+        {.type = type, .rows = kOutputs, .cols = kInputs, .data = reinterpret_cast<const std::byte*>(bytes.data())},
+        Precision::kFast, BenchPool());
+    CHECK_OK(made.status());
+    matrices->push_back(*std::move(made));
+  } while (matrices->front()->bytes() * static_cast<int64_t>(matrices->size()) < testing::kStreamBytes);
+  return *matrices;
 }
-BENCHMARK_CAPTURE(Product, q4_1_up, DType::kQ4_1, 1536, 576)->Arg(1)->Arg(4)->Arg(512)->UseRealTime();
-BENCHMARK_CAPTURE(Product, q4_1_down, DType::kQ4_1, 576, 1536)->Arg(1)->Arg(4)->Arg(512)->UseRealTime();
-BENCHMARK_CAPTURE(Product, q4_1_attention, DType::kQ4_1, 576, 576)->Arg(1)->Arg(512)->UseRealTime();
-BENCHMARK_CAPTURE(Product, q8_0_up, DType::kQ8_0, 1536, 576)->Arg(1)->Arg(512)->UseRealTime();
-BENCHMARK_CAPTURE(Product, q8_0_vocabulary, DType::kQ8_0, 49152, 576)->Arg(1)->UseRealTime();
-BENCHMARK_CAPTURE(Product, q4_k_up, DType::kQ4_K, 1536, 768)->Arg(1)->Arg(512)->UseRealTime();
-BENCHMARK_CAPTURE(Product, q6_k_up, DType::kQ6_K, 1536, 768)->Arg(1)->Arg(512)->UseRealTime();
-BENCHMARK_CAPTURE(Product, f16_up, DType::kF16, 1536, 576)->Arg(1)->Arg(512)->UseRealTime();
-BENCHMARK_CAPTURE(Product, bf16_up, DType::kBF16, 1536, 576)->Arg(1)->Arg(512)->UseRealTime();
-BENCHMARK_CAPTURE(Product, f32_up, DType::kF32, 1536, 576)->Arg(1)->Arg(512)->UseRealTime();
+
+void Product(benchmark::State& state, DType type) {
+  const int64_t m = state.range(0);
+  const auto& matrices = Matrices(type);
+  std::mt19937 random(2);
+  const auto x = testing::RandomFloats(m * kInputs, random);
+  std::vector<float> y(static_cast<size_t>(m * kOutputs));
+  Activations activations;
+  size_t next = 0;
+  for (auto _ : state) {
+    activations.Set(x.data(), m, kInputs);
+    const kernels::Product product{.weights = matrices[next].get(), .y = y.data()};
+    Multiply({&product, 1}, activations, BenchPool());
+    next = (next + 1) % matrices.size();
+  }
+  testing::ReportBytes(state, static_cast<double>(matrices.front()->bytes()));
+  testing::ReportOperations(state, 2.0 * static_cast<double>(m * kOutputs * kInputs), BenchLimits().ForType(type));
+}
 
 void EmptyRegion(benchmark::State& state) {
-  for (auto _ : state) Pool().Run([](int) {});
+  for (auto _ : state) BenchPool().Run([](int) {});
 }
 BENCHMARK(EmptyRegion)->UseRealTime();
+
+// The limits themselves, so that a table of results has them beside.
+void Limits(benchmark::State& state) {
+  const MachineLimits& limits = BenchLimits();
+  for (auto _ : state) {
+  }
+  state.counters["read_GB/s"] = limits.read.median * 1e-9;
+  state.counters["int4_GOP/s"] = limits.int4.median * 1e-9;
+  state.counters["int5_GOP/s"] = limits.int5.median * 1e-9;
+  state.counters["int6_GOP/s"] = limits.int6.median * 1e-9;
+  state.counters["int8_GOP/s"] = limits.int8.median * 1e-9;
+  state.counters["f32_GOP/s"] = limits.f32.median * 1e-9;
+}
+BENCHMARK(Limits)->Iterations(1);
+
+const bool kRegistered = [] {
+  for (const DType type : {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ8_0, DType::kQ4_K,
+                           DType::kQ5_K, DType::kQ6_K, DType::kF16, DType::kBF16, DType::kF32}) {
+    const std::string name = "Product/" + std::string(Info(type).name);
+    auto* const registered =
+        benchmark::RegisterBenchmark(name.c_str(), [type](benchmark::State& state) { Product(state, type); });
+    registered->ArgName("rows")->UseRealTime();
+    for (const int rows : {1, 4, 8, 16, 512}) registered->Arg(rows);
+  }
+  return true;
+}();
 
 }  // namespace
 }  // namespace linnet::kernels

@@ -189,6 +189,38 @@ def test_quiet_keeps_notes_away(registry_only):
     assert registry_only.cli("variant", "ls", "-q").stderr == ""
 
 
+def test_limits_of_the_machine():
+    args = ("bench", "limits", "--read-mib", "8", "--samples", "2", "-o", "json")
+    limits = data(linnet(*args, "--threads", "2"))
+    assert limits["threads"] == 2
+    assert limits["read_bytes"] == 8 << 20
+    rates = [name for name in limits if name.endswith("_per_s")]
+    assert len(rates) == 7
+    for name in rates:
+        rate = limits[name]
+        assert 0 < rate["min"] <= rate["median"] <= rate["max"] < 1e6, (name, rate)
+    assert data(linnet(*args, env={"LINNET_ISA": "scalar"}))["isa"] == "scalar"
+    for wrong in (("--read-mib", "0"), ("--threads", "none"), ("--no-such-flag",), ("--depth", "3"), ("--samples", "0")):
+        done = linnet(*args, *wrong)
+        assert done.returncode == USAGE, (wrong, done.stderr)
+        assert done.stdout == ""
+
+
+def test_speed_of_several_sizes_in_one_process():
+    sizes = ("--prefill", "3,8", "--decode", "0,8", "--streams", "1,3", "--gen-tokens", "2", "--repetitions", "2")
+    measured = data(linnet("bench", "rows", "--model", MODEL_FILE, *sizes, "-o", "json"))
+    rows = [(row["row"], row.get("tokens", row.get("streams", row.get("context")))) for row in measured["rows"]]
+    assert rows == [("prefill", 3), ("prefill", 8), ("decode", 0), ("decode", 8), ("streams", 1), ("streams", 3)]
+    for row in measured["rows"]:
+        assert len(row["tokens_per_s"]) == 2
+        assert all(0 < rate < 1e6 for rate in row["tokens_per_s"]), row
+    assert measured["weight_bytes_per_token"] <= measured["weight_bytes"]
+    for wrong in ((), ("--prefill", "0"), ("--decode", "100000"), ("--streams", "one"), ("--streams", "1024")):
+        assert linnet("bench", "rows", "--model", MODEL_FILE, *wrong).returncode == USAGE, wrong
+    assert linnet("bench", "--model", MODEL_FILE, "rows", "--prefill", "3").returncode == USAGE
+    assert linnet("bench").returncode == USAGE
+
+
 class Terminal:
     """A program on a pseudo-terminal, as a person sees it."""
 

@@ -2,6 +2,7 @@
 """Linnet beside llama.cpp on the same GGUF file: alternating runs, medians, spread and ratios.
 
     tools/dev bench [--runs N] [--prompt-tokens N] [--gen-tokens N] [--threads N] [--model FILE] [--json FILE]
+    tools/dev bench --suite ...    more models, formats, lengths and streams, beside the machine's limits (--suite --help)
 
 Both load the file, warm up, and measure prefill of a prompt and decode after an empty one. Absolute figures of a shared
 machine say little; the ratio of runs that took turns says more.
@@ -12,6 +13,8 @@ import os
 import statistics
 import subprocess
 import sys
+
+import suite
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 
@@ -77,4 +80,6 @@ def main():
 
 
 if __name__ == "__main__":
+    if "--suite" in sys.argv:
+        sys.exit(suite.main([a for a in sys.argv[1:] if a != "--suite"]))
     main()

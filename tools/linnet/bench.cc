@@ -6,12 +6,11 @@
 #include <vector>
 
 #include "absl/strings/str_format.h"
-#include "base/clock.h"
 #include "base/memory.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "kernels/isa.h"
-#include "kernels/rows.h"
+#include "tools/linnet/bench_runner.h"
 #include "tools/linnet/local_model.h"
 #include "worker/model/kv_cache.h"
 
@@ -33,78 +32,6 @@ double Median(std::vector<double> values) {
   return n % 2 == 1 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
 }
 
-// Runs prompts and streams of decoded tokens on the model itself: no queue, no text.
-class Runner {
- public:
-  Runner(worker::Model& model, worker::KvCache& cache, int streams) : model_(model), cache_(cache) {
-    sequences_.resize(static_cast<size_t>(streams));
-  }
-
-  // Seconds for `tokens` of one prompt, logits of the last one included.
-  double Prefill(int tokens) {
-    worker::KvSequence sequence;
-    cache_.Reserve(sequence, tokens);
-    const int64_t start = base::Clock::Real()->MonotonicNs();
-    Feed(sequence, Tokens(tokens), worker::BatchSpan::Logits::kLast);
-    const double seconds = absl::ToDoubleSeconds(base::Clock::Real()->Since(start));
-    cache_.Release(sequence);
-    return seconds;
-  }
-
-  // Seconds for `tokens` of each stream, one after another, greedily, after `depth` tokens of context.
-  double Decode(int depth, int tokens) {
-    const size_t vocab = static_cast<size_t>(model_.description().vocab_size);
-    std::vector<worker::TokenId> next(sequences_.size());
-    std::vector<worker::BatchSpan> batch(sequences_.size());
-    for (size_t s = 0; s < sequences_.size(); ++s) {
-      cache_.Reserve(sequences_[s], depth + tokens);
-      if (depth > 0) Feed(sequences_[s], Tokens(depth), worker::BatchSpan::Logits::kNone);
-      next[s] = Token(static_cast<int>(s));
-    }
-    const int64_t start = base::Clock::Real()->MonotonicNs();
-    for (int t = 0; t < tokens; ++t) {
-      for (size_t s = 0; s < sequences_.size(); ++s) {
-        batch[s] = {.tokens = std::span(next).subspan(s, 1), .first_position = depth + t, .kv = &sequences_[s]};
-      }
-      const std::span<const float> logits = model_.Forward(batch, cache_);
-      for (size_t s = 0; s < sequences_.size(); ++s) {
-        next[s] = static_cast<worker::TokenId>(kernels::ArgMax(&logits[s * vocab], static_cast<int64_t>(vocab)));
-      }
-    }
-    const double seconds = absl::ToDoubleSeconds(base::Clock::Real()->Since(start));
-    for (worker::KvSequence& sequence : sequences_) cache_.Release(sequence);
-    return seconds;
-  }
-
- private:
-  // Spread over the vocabulary, the same every time.
-  worker::TokenId Token(int i) const {
-    return static_cast<worker::TokenId>((int64_t{i} * 7919 + 13) % model_.description().vocab_size);
-  }
-  std::vector<worker::TokenId> Tokens(int n) const {
-    std::vector<worker::TokenId> tokens;
-    for (int i = 0; i < n; ++i) tokens.push_back(Token(i));
-    return tokens;
-  }
-  void Feed(const worker::KvSequence& sequence, const std::vector<worker::TokenId>& tokens,
-            worker::BatchSpan::Logits logits) {
-    const size_t step = static_cast<size_t>(model_.max_step_tokens());
-    for (size_t begin = 0; begin < tokens.size(); begin += step) {
-      const size_t count = std::min(step, tokens.size() - begin);
-      const worker::BatchSpan span = {
-          .tokens = std::span(tokens).subspan(begin, count),
-          .first_position = static_cast<int64_t>(begin),
-          .kv = &sequence,
-          .logits = begin + count == tokens.size() ? logits : worker::BatchSpan::Logits::kNone};
-      model_.Forward({&span, 1}, cache_);
-    }
-  }
-
-  worker::Model& model_;
-  worker::KvCache& cache_;
-  std::vector<worker::KvSequence> sequences_;
-};
-
 absl::Status Bench(const Options& options, const CommandContext& context) {
   LINNET_ASSIGN_OR_RETURN(const LocalModel local, LoadLocalModel(options.local, context));
   worker::Model& model = *local.model;
@@ -116,18 +43,19 @@ absl::Status Bench(const Options& options, const CommandContext& context) {
   if (options.batch > model.max_step_tokens()) {
     return UsageError(base::StrCat("--batch is at most ", model.max_step_tokens()));
   }
-  const int64_t blocks =
-      std::max(worker::KvCache::BlocksFor(options.prompt_tokens),
-               options.batch * worker::KvCache::BlocksFor(int64_t{options.depth} + options.gen_tokens));
+  const int64_t blocks = std::max(BenchRunner::Blocks(1, options.prompt_tokens),
+                                  BenchRunner::Blocks(options.batch, int64_t{options.depth} + options.gen_tokens));
   LINNET_ASSIGN_OR_RETURN(const auto cache, worker::KvCache::Create(model.description(), model.kv_type(), blocks));
 
-  Runner runner(model, *cache, options.batch);
+  BenchRunner runner(model, *cache);
   runner.Prefill(options.prompt_tokens);
-  runner.Decode(options.depth, std::min(options.gen_tokens, 8));
   std::vector<double> prefill, decode;
   for (int i = 0; i < options.repetitions; ++i) {
+    runner.Clear();
     prefill.push_back(options.prompt_tokens / runner.Prefill(options.prompt_tokens));
-    decode.push_back(options.gen_tokens / runner.Decode(options.depth, options.gen_tokens));
+    runner.Fill(options.batch, options.depth, options.gen_tokens);
+    if (i == 0) runner.Decode(std::min(options.gen_tokens, 8));
+    decode.push_back(options.gen_tokens / runner.Decode(options.gen_tokens));
   }
   const double steps_per_s = Median(decode);
   const double prefill_rate = Median(prefill), decode_rate = steps_per_s * options.batch;
@@ -166,11 +94,23 @@ absl::Status Bench(const Options& options, const CommandContext& context) {
 
 }  // namespace
 
+absl::Status RefuseOptionsOf(const CLI::App& bench, std::string_view verb) {
+  for (const CLI::Option* option : bench.get_options()) {
+    if (option->count() == 0) continue;
+    return UsageError(base::StrCat(option->get_name(), " is no option of 'linnet bench ", verb, "'; see 'linnet bench ",
+                                   verb, " --help'"));
+  }
+  return absl::OkStatus();
+}
+
 void AddBenchCommand(CLI::App& app, CommandContext& context) {
-  CLI::App* command = context.Add(app, "bench", "Measure a model's speed on this machine",
-                                  {"linnet bench --model model.gguf --prompt-tokens 512 --gen-tokens 128 -o json"});
+  CLI::App* command = context.Add(
+      app, "bench", "Measure a model's speed on this machine, and what the machine allows",
+      {"linnet bench --model model.gguf --prompt-tokens 512 --gen-tokens 128 -o json",
+       "linnet bench rows --model model.gguf --prefill 32,512 --decode 0,2048 --streams 1,8", "linnet bench limits"});
   const auto options = std::make_shared<Options>();
   AddLocalModelOptions(command, options->local);
+  command->get_option("--model")->required(false);  // of the command itself, not of its verbs: checked below
   command->add_option("--prompt-tokens", options->prompt_tokens, "Prompt to prefill")
       ->check(CLI::Range(1, 1 << 20))
       ->capture_default_str();
@@ -186,7 +126,15 @@ void AddBenchCommand(CLI::App& app, CommandContext& context) {
   command->add_option("--repetitions", options->repetitions, "Medians of so many runs, after one to warm up")
       ->check(CLI::Range(1, 1000))
       ->capture_default_str();
-  context.OnRun(command, [&context, options] { return Bench(*options, context); });
+  AddBenchRowsCommand(*command, context);
+  AddBenchLimitsCommand(*command, context);
+  command->callback([&context, command, options] {
+    if (!command->get_subcommands().empty()) return;  // a verb, which has set the action
+    context.action = [&context, options]() -> absl::Status {
+      if (options->local.model.empty()) return UsageError("--model is required");
+      return Bench(*options, context);
+    };
+  });
 }
 
 }  // namespace linnet::cli
