@@ -2,6 +2,7 @@
 
 import json
 import os
+import pathlib
 import pty
 import re
 import select
@@ -10,7 +11,7 @@ import subprocess
 import time
 
 import pytest
-from cluster import BIN, MODEL, MODEL_FILE, SLOWNESS, VARIANT, Cluster, environment, linnet
+from cluster import BIN, MODEL, MODEL_FILE, SLOWNESS, VARIANT, Cluster, environment, linnet, wait_for
 
 DONE, FAILED, USAGE, NOT_FOUND, REFUSED, UNREACHABLE = range(6)
 
@@ -300,3 +301,111 @@ def test_ctrl_c_ends_a_single_answer(cluster):
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=10 * SLOWNESS)
     assert process.returncode == 130, err
+
+
+GOLDEN = pathlib.Path(__file__).parent.parent / "golden"
+TINY = GOLDEN / "tiny_llama.gguf"  # f32
+
+
+def test_quantize_the_model(tmp_path):
+    made = tmp_path / "q4_0.gguf"
+    args = ("variant", "quantize", MODEL_FILE, "--to", "q4_0", "--output-file", made)
+    refused = linnet(*args)  # the source is quantized itself
+    assert refused.returncode == REFUSED
+    assert "--allow-requantize" in refused.stderr and MODEL_FILE.name in refused.stderr
+    assert not made.exists()
+    report = data(linnet(*args, "--allow-requantize", "-o", "json"))
+    assert report["size_bytes"] == made.stat().st_size
+    assert 0.05 < report["relative_error"] < 0.09
+    assert set(report["tensor_types"]) == {"F32", "Q4_0", "Q8_0"}
+    assert [p.name for p in tmp_path.iterdir()] == ["q4_0.gguf"]
+    scored = data(linnet("score", "--model", made, "--text-file", GOLDEN / "text_ordinary.txt", "-o", "json"))
+    assert 16 < scored["perplexity"] < 21  # 16.8 before
+
+
+def test_quantize_writes_where_it_is_told(tmp_path):
+    made = tmp_path / "made.gguf"
+    args = ("variant", "quantize", TINY, "--to", "q8_0", "--output-file", made)
+    table = linnet(*args)
+    assert table.returncode == DONE and "q8_0" in table.stdout and table.stderr == ""
+    before = made.read_bytes()
+    exists = linnet(*args)
+    assert exists.returncode == REFUSED and "made.gguf exists" in exists.stderr and "--replace" in exists.stderr
+    calibration = GOLDEN / "text_ordinary.txt"
+    report = data(linnet(*args, "--replace", "--calibration", calibration, "--threads", "1", "-o", "json"))
+    assert report["calibration"].startswith("text_ordinary.txt (")
+    assert len(before) < made.stat().st_size < len(before) + 400  # the metadata say so too
+    again = linnet("variant", "quantize", made, "--to", "f16", "--allow-requantize", "--replace", "--output-file", made)
+    assert again.returncode == DONE, again.stderr
+    assert linnet("tokenize", "--model", made, "--text-file", calibration).returncode == DONE
+
+
+def test_quantize_says_what_is_wrong(tmp_path):
+    out = ("--output-file", tmp_path / "x.gguf")
+    unknown = linnet("variant", "quantize", TINY, "--to", "q3_k_m", *out)
+    assert unknown.returncode == USAGE
+    for word in ("q3_k_m", "q4_k_m", "q8_0"):
+        assert word in unknown.stderr
+    nowhere = linnet("variant", "quantize", TINY, "--to", "q8_0")
+    assert nowhere.returncode == USAGE and "--output-file" in nowhere.stderr
+    missing = linnet("variant", "quantize", tmp_path / "none.gguf", "--to", "q8_0", *out)
+    assert missing.returncode == NOT_FOUND and "none.gguf" in missing.stderr
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(TINY.read_bytes()[:1000])
+    assert linnet("variant", "quantize", broken, "--to", "q8_0", *out).returncode == FAILED
+    short = tmp_path / "short.txt"
+    short.write_text("too short")
+    few = linnet("variant", "quantize", TINY, "--to", "q8_0", "--calibration", short, *out)
+    assert few.returncode == USAGE and "tokens" in few.stderr
+    folder = tmp_path / "no" / "folder" / "x.gguf"
+    unwritable = linnet("variant", "quantize", TINY, "--to", "q8_0", "--output-file", folder)
+    assert unwritable.returncode == NOT_FOUND and str(folder) in unwritable.stderr
+    unreachable = linnet("variant", "quantize", f"{MODEL}/q4_1", "--to", "q8_0", "--registry=127.0.0.1:1")
+    assert unreachable.returncode == UNREACHABLE
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["broken.gguf", "short.txt"]
+
+
+def test_quantize_a_variant_of_the_registry(registry_only, tmp_path):
+    def cli(*args):
+        return registry_only.cli(*args, env={"LINNET_HOME": str(tmp_path)})
+
+    try:
+        assert cli("model", "import", TINY, "--name", "tiny", "--variant", "f32").returncode == DONE
+        calibration = ("--calibration", GOLDEN / "text_ordinary.txt")
+        variant = data(cli("variant", "quantize", "tiny/f32", "--to", "q4_0", *calibration, "-o", "json"))["variant"]
+        assert variant["name"] == "models/tiny/variants/q4_0"
+        assert variant["quantization"] == "q4_0"
+        for word in ("variant quantize of models/tiny/variants/f32 to q4_0", "calibrated on text_ordinary.txt"):
+            assert word in variant["source"], variant["source"]
+        assert variant["tensor_types"]["Q4_0"] > 0
+        named = data(cli("variant", "quantize", "tiny/f32", "--to", "q8_0", "--variant", "mine", "-o", "json"))["variant"]
+        assert named["name"] == "models/tiny/variants/mine"
+        assert cli("variant", "quantize", "tiny/f32", "--to", "q4_0").returncode == REFUSED  # other contents, same name
+        assert cli("variant", "quantize", "tiny/f32", "--to", "q4_0", "--replace").returncode == DONE
+        assert cli("variant", "quantize", TINY, "--to", "bf16", "--model", "tiny").returncode == DONE
+        names = [v["name"].split("/")[-1] for v in data(cli("variant", "ls", "tiny", "-o", "json"))["variants"]]
+        assert sorted(names) == ["bf16", "f32", "mine", "q4_0"]
+        assert cli("variant", "quantize", "tiny/none", "--to", "q8_0").returncode == NOT_FOUND
+        assert list((tmp_path / "tmp").iterdir()) == []
+    finally:
+        cli("model", "rm", "tiny", "--force")
+
+
+def threads_of(pid):
+    return b" ".join(path.read_bytes() for path in pathlib.Path(f"/proc/{pid}/task").glob("*/comm"))
+
+
+def test_quantize_stops_on_ctrl_c(tmp_path):
+    command = [BIN / "linnet", "variant", "quantize", MODEL_FILE, "--to", "q5_k_m", "--allow-requantize", "--threads", "1"]
+    process = subprocess.Popen(
+        [*command, "--output-file", tmp_path / "x.gguf"],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment(),
+    )
+    wait_for(lambda: b"interrupts" in threads_of(process.pid), 20, "the program to take Ctrl-C over")
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20 * SLOWNESS)
+    assert process.returncode == 130
+    assert list(tmp_path.iterdir()) == []
