@@ -116,6 +116,28 @@ int64_t DotProducts(int64_t rounds) {
   }
 }
 
+#if HWY_TARGET == HWY_AVX2 || HWY_ARCH_ARM_A64
+// Four-way dot products that Highway has no target for: vpdpbusd without AVX-512, sdot beside NEON.
+int64_t ExtendedDotProducts(int64_t rounds) {
+  const hn::CappedTag<uint8_t, 64> du8;
+  const hn::Repartition<int32_t, decltype(du8)> di32;
+  const auto w = hn::Set(du8, uint8_t{1}), x = w;
+  hn::Vec<decltype(di32)> sum[kChains];
+  for (auto& s : sum) s = hn::Zero(di32);
+  for (int64_t r = 0; r < rounds; ++r) {
+#pragma GCC unroll 16
+    for (int c = 0; c < kChains; ++c) {
+#if HWY_ARCH_X86
+      asm volatile("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum[c].raw) : "x"(w.raw), "x"(x.raw));
+#else
+      asm volatile(".arch_extension dotprod\n\tsdot %0.4s, %1.16b, %2.16b" : "+w"(sum[c].raw) : "w"(w.raw), "w"(x.raw));
+#endif
+    }
+  }
+  return rounds * kChains * static_cast<int64_t>(hn::MaxLanes(du8)) * 2;
+}
+#endif
+
 #if HWY_ARCH_X86
 constexpr std::string_view kF32Names = "vfmadd";
 #else
@@ -145,6 +167,47 @@ constexpr LimitsTable kLimits = {.sum = Sum,
                                  .int6_instructions = Names(2),
                                  .int5_instructions = Names(4),
                                  .int4_instructions = Names(8)};
+
+// The same with one loop for weights of all widths.
+constexpr LimitsTable WithDotProducts(LimitLoop loop, std::string_view instructions) {
+  LimitsTable table = kLimits;
+  table.int8 = table.int6 = table.int5 = table.int4 = loop;
+  table.int8_instructions = table.int6_instructions = instructions;
+  table.int5_instructions = table.int4_instructions = instructions;
+  return table;
+}
+#if HWY_TARGET == HWY_AVX2
+constexpr LimitsTable kVnniLimits = WithDotProducts(ExtendedDotProducts, "vpdpbusd of 256 bits");
+#elif HWY_TARGET == HWY_AVX3_DL
+// 16 rows by 16 outputs by 64 inputs in one instruction, with sums in four of the eight tile registers.
+int64_t TileProducts(int64_t rounds) {
+  struct alignas(64) TileConfig {
+    uint8_t palette = 1;
+    uint8_t start_row = 0;
+    uint8_t reserved[14] = {};
+    uint16_t row_bytes[16] = {64, 64, 64, 64, 64, 64, 64, 64};
+    uint8_t rows[16] = {16, 16, 16, 16, 16, 16, 16, 16};
+  };
+  static_assert(sizeof(TileConfig) == 64);
+  const TileConfig config;
+  asm volatile(
+      "ldtilecfg %0\n\t"
+      "tilezero %%tmm0\n\ttilezero %%tmm1\n\ttilezero %%tmm2\n\ttilezero %%tmm3\n\t"
+      "tilezero %%tmm4\n\ttilezero %%tmm5\n\ttilezero %%tmm6\n\ttilezero %%tmm7" ::"m"(config));
+  for (int64_t r = 0; r < rounds; ++r) {
+    asm volatile(
+        "tdpbssd %tmm6, %tmm4, %tmm0\n\t"
+        "tdpbssd %tmm7, %tmm4, %tmm1\n\t"
+        "tdpbssd %tmm6, %tmm5, %tmm2\n\t"
+        "tdpbssd %tmm7, %tmm5, %tmm3");
+  }
+  asm volatile("tilerelease");
+  return rounds * 4 * (16 * 16 * 64) * 2;
+}
+constexpr LimitsTable kTileLimits = WithDotProducts(TileProducts, "tdpbssd");
+#elif HWY_ARCH_ARM_A64
+constexpr LimitsTable kDotprodLimits = WithDotProducts(ExtendedDotProducts, "sdot");
+#endif
 
 }  // namespace linnet::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -200,7 +263,17 @@ constexpr LimitsTable kScalarLimits = {SumScalar,
 
 }  // namespace
 
-const LimitsTable& LimitsTableFor(Isa isa) { LINNET_SELECT_BY_ISA(isa, kLimits, kScalarLimits); }
+const LimitsTable& LimitsTableFor(Isa isa) {
+#if defined(__x86_64__)
+  if (isa == Isa::kAvx2Vnni) return N_AVX2::kVnniLimits;
+#if !LINNET_SIMD_AVX2_ONLY
+  if (isa == Isa::kAvx512Amx) return N_AVX3_DL::kTileLimits;
+#endif
+#elif defined(__aarch64__)
+  if (isa == Isa::kNeonDotprod) return HWY_NAMESPACE::kDotprodLimits;
+#endif
+  LINNET_SELECT_BY_ISA(isa, kLimits, kScalarLimits);
+}
 
 }  // namespace linnet::kernels
 #endif  // HWY_ONCE

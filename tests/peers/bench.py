@@ -14,7 +14,8 @@ import statistics
 import subprocess
 import sys
 
-import suite
+sys.dont_write_bytecode = True  # nothing is left in the checkout
+import suite  # noqa: E402
 
 CHECKOUT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 

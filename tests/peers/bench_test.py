@@ -257,6 +257,7 @@ class SuiteTest(WithFolder):
         with open(os.path.join(folder, "report.md"), encoding="utf-8") as f:
             text = f.read()
         self.assertIn("fewer than seven runs", text)
+        self.assertRegex(text, r"Other processes took \d+ % of the CPUs meanwhile")
         self.assertIn(printed.strip().split("\n")[0], text)
 
     def test_a_report_goes_into_the_documents(self):
@@ -300,6 +301,14 @@ class SuiteTest(WithFolder):
         result = one.result()
         self.assertEqual(len(result["rows"][0]["programs"]["Linnet"]["samples"]), 3)
         self.assertEqual(result["notes"], ["llama.cpp, load: it is not here"])
+
+    def test_what_our_own_programs_compute_is_not_that_of_others(self):
+        use = suite.CpuUse()
+        total, busy, own = use.start
+        timed.run([sys.executable, "-c", "for _ in range(3000000): pass"])
+        use.now = lambda: (total + 10, busy + 4 + 1, own + 4)  # ours was 4 of 10 seconds, 1 was somebody else's
+        self.assertAlmostEqual(use.others(), 0.1)
+        self.assertGreater(suite.CpuUse.now()[2], own + 0.01)
 
     def test_programs_take_turns_in_changing_order(self):
         order = []

@@ -17,8 +17,12 @@ import openvino_genai
 class Runner:
     def __init__(self, args):
         self.random = random.Random(args.seed)
-        self.pipeline = openvino_genai.LLMPipeline(args.model, "CPU", INFERENCE_NUM_THREADS=args.threads,
-                                                   KV_CACHE_PRECISION="f16")
+        properties = {"INFERENCE_NUM_THREADS": args.threads, "KV_CACHE_PRECISION": "f16"}
+        if args.precision:
+            properties["INFERENCE_PRECISION_HINT"] = args.precision
+        if args.no_dynamic_quantization:
+            properties["DYNAMIC_QUANTIZATION_GROUP_SIZE"] = 0
+        self.pipeline = openvino_genai.LLMPipeline(args.model, "CPU", **properties)
 
     def generate(self, prompt_tokens, new_tokens):
         """(seconds to the first token, mean seconds of each further one)"""
@@ -42,11 +46,14 @@ def main():
     parser.add_argument("--gen-tokens", type=int, default=32)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--repetitions", type=int, default=1)
+    parser.add_argument("--precision", help="of activations between products (default: what it chooses for the CPU)")
+    parser.add_argument("--no-dynamic-quantization", action="store_true", help="activations in f32 within products too")
     parser.add_argument("--prefill", type=numbers, default=[])
     parser.add_argument("--decode", type=numbers, default=[])
     args = parser.parse_args()
     runner = Runner(args)
-    runner.generate(32, 4)  # warms up
+    first = min([32, *args.prefill])
+    runner.generate(first, 1 if first == 1 else 4)  # warms up
     rows = []
     for tokens in args.prefill:
         rates = [tokens / runner.generate(tokens, 1)[0] for _ in range(args.repetitions)]

@@ -22,7 +22,10 @@ import timed
 
 STREAM_CONTEXT = 16
 # llama.cpp's CPU backend for each instruction set of Linnet's.
-LLAMA_BACKENDS = {"avx2": "haswell", "avx2_vnni": "alderlake", "avx512": "skylakex", "avx512_vnni": "icelake"}
+LLAMA_BACKENDS = {"avx2": "haswell", "avx2_vnni": "alderlake", "avx512": "skylakex", "avx512_vnni": "icelake",
+                  "avx512_amx": "sapphirerapids"}
+ONEDNN_ISAS = {"avx2": "AVX2", "avx2_vnni": "AVX2_VNNI", "avx512": "AVX512_CORE", "avx512_vnni": "AVX512_CORE_VNNI",
+               "avx512_amx": "AVX512_CORE_AMX"}
 
 
 class Failed(Exception):
@@ -175,15 +178,19 @@ class OpenVino:
 
     def __init__(self, python, model, threads, gen_tokens, isa):
         self.python, self.model, self.threads, self.gen_tokens = python, model, threads, gen_tokens
-        # Its products are oneDNN's; what else it has compiled for wider vectors follows the CPU.
-        self.env = {"ONEDNN_MAX_CPU_ISA": isa.upper()} if isa else {}
+        # Its products are oneDNN's; what else it has compiled for wider vectors follows the CPU, as do its choices of bf16
+        # and of 8-bit activations, for which oneDNN then has no products: what it does on a CPU without them is said here.
+        self.env = {"ONEDNN_MAX_CPU_ISA": ONEDNN_ISAS[isa]} if isa else {}
+        self.choices = ["--precision", "f32"] if isa and "amx" not in isa else []
+        if isa in ("avx2", "avx512"):
+            self.choices.append("--no-dynamic-quantization")
 
     def _rows(self, *args):
         # Another prompt every time: it keeps what it computed for a prompt's beginning.
         out, _, seconds, peak = _run(
             [self.python, os.path.join(HERE, "openvino_bench.py"), "--model", self.model.path, "--threads",
-             str(self.threads), "--gen-tokens", str(self.gen_tokens), "--seed", str(random.randrange(1 << 30)), *args],
-            self.env)
+             str(self.threads), "--gen-tokens", str(self.gen_tokens), "--seed", str(random.randrange(1 << 30)),
+             *self.choices, *args], self.env)
         return json.loads(out.splitlines()[-1])["rows"], seconds, peak
 
     def load(self):

@@ -66,6 +66,8 @@ def model_section(result, programs, level="##"):
     text += (f"{number(result['weight_bytes'] / 1e6)} MB read for each token and {number(result['kv_bytes_per_token'] / 1e3)} "
              f"kB of keys and values for each token of context. Measured beside it, with a buffer of the weights' size: "
              f"{limits_line(result)}.\n\n{table(result, programs)}{memory_line(result)}\n")
+    if result.get("others_cpu") is not None:
+        text += f"\nOther processes took {percent(result['others_cpu'])} of the CPUs meanwhile.\n"
     if result.get("flash_attention"):
         flash = result["flash_attention"]
         text += f"\nllama.cpp's flash attention: {flash['prefill']} for prefill, {flash['decode']} for decode.\n"

@@ -97,6 +97,27 @@ def describe_machine(limits):
             "memory_gib": total_kib / (1 << 20), "isa_features": limits["isa_features"]}
 
 
+class CpuUse:
+    """How much of the CPUs others take while the suite measures: a result is only as good as the machine is idle."""
+
+    def __init__(self):
+        self.start = self.now()
+
+    @staticmethod
+    def now():
+        """(seconds of all CPUs, of those busy with anybody's work or taken by the host, our own and our programs')"""
+        with open("/proc/stat", encoding="utf-8") as f:
+            user, nice, system, idle, iowait, irq, softirq, steal = (int(n) for n in f.readline().split()[1:9])
+        tick = os.sysconf("SC_CLK_TCK")
+        busy = user + nice + system + irq + softirq + steal
+        return (busy + idle + iowait) / tick, busy / tick, sum(os.times()[:4])
+
+    def others(self):
+        """The share of all CPU time since the beginning that others took, from 0 to 1."""
+        total, busy, own = (now - then for now, then in zip(self.now(), self.start))
+        return min(1.0, max(0.0, (busy - own) / total)) if total > 0 else 0.0
+
+
 class ModelRun:
     """One model: its samples so far, and the result that follows from them."""
 
@@ -108,6 +129,7 @@ class ModelRun:
         self.limits, self.samples, self.tokenizer_bytes = [], {}, None
         self.linnet = programs.Linnet(args.linnet, model, args.threads, args.gen_tokens, args.isa)
         self.others = []
+        self.cpu = CpuUse()
 
     def add_peers(self, openvino_python):
         if self.args.no_peers:
@@ -189,7 +211,7 @@ class ModelRun:
                 "arithmetic": sorted({results.yardsticks.PEAK_OF[m[1]] for m in self.shapes.matrices}),
                 "rows": results.rows_of(self.plan, self.samples, self.shapes, limits, programs.STREAM_CONTEXT),
                 "memory": self.memory(), "flash_attention": llama.flash if llama else None, "notes": self.notes,
-                "linnet": self.linnet.facts}
+                "others_cpu": self.cpu.others(), "linnet": self.linnet.facts}
 
 
 class Suite:
