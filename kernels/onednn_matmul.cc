@@ -1,7 +1,5 @@
 #include "kernels/onednn_matmul.h"
 
-#include <omp.h>
-
 #include <cstring>
 #include <list>
 #include <string_view>
@@ -11,6 +9,10 @@
 #include "absl/log/check.h"
 #include "absl/log/log.h"
 #include "dnnl.hpp"
+
+// Of the OpenMP runtime that oneDNN has (OpenMP API 5.0, section 3.2.1): all that we need of it, and clang's omp.h
+// would bring another runtime.
+extern "C" void omp_set_num_threads(int num_threads);
 
 namespace linnet::kernels {
 namespace {
