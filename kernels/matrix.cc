@@ -3,31 +3,55 @@
 #include <algorithm>
 #include <limits>
 #include <string>
+#include <utility>
 
 #include "absl/log/check.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
+#include "base/status_macros.h"
 #include "kernels/dense_matrix.h"
 #include "kernels/quant_block.h"
 #include "kernels/quant_matrix.h"
 
 namespace linnet::kernels {
 
-absl::StatusOr<std::unique_ptr<Matrix>> Matrix::Create(const Source& source, Precision precision, ThreadPool& pool) {
-  const DTypeInfo& info = Info(source.type);
+namespace {
+
+absl::Status CheckShape(DType type, int64_t rows, int64_t cols) {
+  const DTypeInfo& info = Info(type);
   // An element of the largest kept form takes 4 bytes.
   constexpr int64_t kMostElements = std::numeric_limits<int64_t>::max() / 8;
-  if (source.rows < 1 || source.cols < 1 || source.rows > kMostElements / source.cols) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("a matrix of ", source.rows, " x ", source.cols, " is not possible"));
+  if (rows < 1 || cols < 1 || rows > kMostElements / cols) {
+    return absl::InvalidArgumentError(absl::StrCat("a matrix of ", rows, " x ", cols, " is not possible"));
   }
-  if (source.cols % info.block_elements != 0) {
-    return absl::InvalidArgumentError(absl::StrCat("a ", std::string(info.name), " matrix of ", source.rows, " x ",
-                                                   source.cols, ": columns must be a multiple of ",
-                                                   info.block_elements));
+  if (cols % info.block_elements != 0) {
+    return absl::InvalidArgumentError(absl::StrCat("a ", std::string(info.name), " matrix of ", rows, " x ", cols,
+                                                   ": columns must be a multiple of ", info.block_elements));
   }
-  if (IsGroupQuantized(source.type) && precision == Precision::kFast) return CreateQuantMatrix(source, pool);
+  return absl::OkStatus();
+}
+
+bool IsPacked(DType type, Precision precision) { return IsGroupQuantized(type) && precision == Precision::kFast; }
+
+}  // namespace
+
+int64_t Matrix::PackedBytes(DType type, int64_t rows, int64_t cols, Precision precision) {
+  return IsPacked(type, precision) ? QuantMatrixBytes(type, rows, cols) : 0;
+}
+
+absl::StatusOr<std::unique_ptr<Matrix>> Matrix::Create(const Source& source, Precision precision, ThreadPool& pool,
+                                                       PackedPlace place) {
+  LINNET_RETURN_IF_ERROR(CheckShape(source.type, source.rows, source.cols));
+  if (IsPacked(source.type, precision)) return CreateQuantMatrix(source, pool, std::move(place));
   return CreateDenseMatrix(source, precision, pool);
+}
+
+absl::StatusOr<std::unique_ptr<Matrix>> Matrix::FromPacked(DType type, int64_t rows, int64_t cols, PackedPlace place) {
+  LINNET_RETURN_IF_ERROR(CheckShape(type, rows, cols));
+  if (!IsGroupQuantized(type)) {
+    return absl::InvalidArgumentError(absl::StrCat("matrices of ", std::string(Info(type).name), " are not packed"));
+  }
+  return PackedQuantMatrix(type, rows, cols, std::move(place));
 }
 
 void Multiply(std::span<const Product> products, Activations& x, ThreadPool& pool) {

@@ -10,6 +10,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <span>
 
@@ -48,6 +49,12 @@ class Activations {
   const std::unique_ptr<Forms> forms_;
 };
 
+// Memory for a matrix's packed weights that the caller gives, so that all of a model's can lie in one block.
+struct PackedPlace {
+  std::span<uint8_t> bytes;           // Matrix::PackedBytes of them, at a 64-byte border
+  std::shared_ptr<const void> owner;  // kept for as long as the matrix lives
+};
+
 class Matrix {
  public:
   struct Source {
@@ -55,9 +62,21 @@ class Matrix {
     int64_t rows = 0;                 // N: outputs
     int64_t cols = 0;                 // K: inputs, a multiple of the type's block
     const std::byte* data = nullptr;  // [rows, cols] row by row as GGUF stores it; not needed after Create
+    // Where they are packed: told of the parts of `data` that are done, in order; may be null.
+    std::function<void(std::span<const std::byte> done)> release;
   };
-  // INVALID_ARGUMENT: a shape that the format does not allow.
-  static absl::StatusOr<std::unique_ptr<Matrix>> Create(const Source& source, Precision precision, ThreadPool& pool);
+  // Of a source whose type is packed, Create touches about so many bytes between two releases.
+  static constexpr uint64_t kMostUnreleasedBytes = uint64_t{8} << 20;
+  // What the packed form takes; 0: a matrix of this type is kept otherwise (by oneDNN, or dequantized).
+  // REQUIRES: a shape that Create takes.
+  static int64_t PackedBytes(DType type, int64_t rows, int64_t cols, Precision precision);
+  // `place`: where to pack to; empty: memory of the matrix's own. INVALID_ARGUMENT: a shape that the format does not
+  // allow, or a place of another size.
+  static absl::StatusOr<std::unique_ptr<Matrix>> Create(const Source& source, Precision precision, ThreadPool& pool,
+                                                        PackedPlace place = {});
+  // The matrix that Create, in fast precision, packed to these very bytes before, under the same kPackerVersion. They
+  // are believed: any bytes give some matrix. INVALID_ARGUMENT as of Create, or a type that is not packed.
+  static absl::StatusOr<std::unique_ptr<Matrix>> FromPacked(DType type, int64_t rows, int64_t cols, PackedPlace place);
   virtual ~Matrix() = default;
 
   int64_t rows() const { return rows_; }

@@ -8,7 +8,10 @@
 
 namespace linnet::kernels {
 
-// REQUIRES: IsGroupQuantized(source.type), a valid shape.
-absl::StatusOr<std::unique_ptr<Matrix>> CreateQuantMatrix(const Matrix::Source& source, ThreadPool& pool);
+// As the functions of Matrix; REQUIRES: a group-quantized type, a valid shape.
+int64_t QuantMatrixBytes(DType type, int64_t rows, int64_t cols);
+absl::StatusOr<std::unique_ptr<Matrix>> CreateQuantMatrix(const Matrix::Source& source, ThreadPool& pool,
+                                                          PackedPlace place);
+absl::StatusOr<std::unique_ptr<Matrix>> PackedQuantMatrix(DType type, int64_t rows, int64_t cols, PackedPlace place);
 
 }  // namespace linnet::kernels

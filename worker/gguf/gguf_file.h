@@ -58,6 +58,7 @@ class GgufFile {
   const std::vector<GgufTensor>& tensors() const { return tensors_; }
   const GgufTensor* FindTensor(std::string_view name) const;  // nullptr: none
   uint64_t file_bytes() const { return bytes_.size(); }
+  std::span<const std::byte> bytes() const { return bytes_; }
 
   // INVALID_ARGUMENT where the key is missing or of another type; the *Or forms take the default where it is missing.
   absl::StatusOr<std::string_view> GetString(std::string_view key) const;
@@ -74,6 +75,7 @@ class GgufFile {
 
   // The tensor's pages are not needed in memory any more / soon. No effect without a mapping.
   void Release(const GgufTensor& tensor) const;
+  void Release(std::span<const std::byte> part) const;  // of the file
   void WillNeed(const GgufTensor& tensor) const;
 
  private:

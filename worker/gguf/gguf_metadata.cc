@@ -123,8 +123,10 @@ absl::StatusOr<const std::vector<double>*> GgufFile::FindDoubles(std::string_vie
   return FindArray<double>(*this, key, "an array of floating-point numbers");
 }
 
-void GgufFile::Release(const GgufTensor& tensor) const {
-  if (mapping_ != nullptr) mapping_->Release(tensor.data);
+void GgufFile::Release(const GgufTensor& tensor) const { Release(tensor.data); }
+
+void GgufFile::Release(std::span<const std::byte> part) const {
+  if (mapping_ != nullptr) mapping_->Release(part);
 }
 
 void GgufFile::WillNeed(const GgufTensor& tensor) const {

@@ -16,7 +16,7 @@ namespace linnet::worker {
 struct MemoryPlan {
   uint64_t weights_bytes = 0;       // packed; f32 in reference precision
   uint64_t scratch_bytes = 0;       // activations and logits of one step
-  uint64_t largest_file_bytes = 0;  // of a tensor: its pages are resident while it is packed
+  uint64_t largest_file_bytes = 0;  // of a tensor: those pages that are resident while it is packed
   uint64_t total() const { return weights_bytes + scratch_bytes + largest_file_bytes; }
 };
 

@@ -14,19 +14,33 @@
 #include "worker/model/family.h"
 #include "worker/model/gguf_keys.h"
 #include "worker/model/memory_plan.h"
+#include "worker/model/packed_cache.h"
 #include "worker/model/weights.h"
 
 namespace linnet::worker {
 namespace {
 
-// All const members are constant after construction; Forward uses only decoder_.
+// A model's part in the packed cache.
+struct PackedUse {
+  PackedLoad load = PackedLoad::kOff;
+  // After a hit, and after a save: what says that the cached file is in use.
+  std::unique_ptr<PackedFile> file;
+  FileHandle handle;
+  // After a miss, until they are saved.
+  PackedCache* cache = nullptr;
+  std::string key;
+  SourceRest rest;
+};
+
+// All const members are constant after construction; Forward uses only decoder_, SavePacked only packed_ and weights_.
 class LoadedModel : public Model {
  public:
-  LoadedModel(ModelDescription description, Weights weights, std::unique_ptr<Tokenizer> tokenizer,
+  LoadedModel(ModelDescription description, Weights weights, PackedUse packed, std::unique_ptr<Tokenizer> tokenizer,
               std::unique_ptr<ChatTemplate> chat_template, const Options& options, kernels::Isa isa,
               kernels::ThreadPool* pool)
       : description_(std::move(description)),
         weights_(std::move(weights)),
+        packed_(std::move(packed)),
         tokenizer_(std::move(tokenizer)),
         chat_template_(std::move(chat_template)),
         precision_(options.precision),
@@ -50,6 +64,13 @@ class LoadedModel : public Model {
   kernels::ThreadPool& pool() override { return *pool_; }
   int64_t max_step_tokens() const override { return decoder_.max_step_tokens(); }
 
+  PackedLoad packed_load() const override { return packed_.load; }
+  void SavePacked(const std::function<bool()>& interrupted) override {
+    if (packed_.cache == nullptr) return;
+    packed_.handle = packed_.cache->Save(packed_.key, *weights_.packed, packed_.rest, interrupted);
+    if (!interrupted()) packed_.cache = nullptr;
+  }
+
   std::span<float> Forward(std::span<const BatchSpan> batch, KvCache& cache) override {
     return decoder_.Forward(batch, cache);
   }
@@ -57,6 +78,7 @@ class LoadedModel : public Model {
  private:
   const ModelDescription description_;
   const Weights weights_;
+  PackedUse packed_;
   const std::unique_ptr<const Tokenizer> tokenizer_;
   const std::unique_ptr<const ChatTemplate> chat_template_;
   const kernels::Precision precision_;
@@ -76,12 +98,71 @@ absl::StatusOr<const Family*> FamilyOf(const GgufFile& file) {
   return family;
 }
 
+absl::Status OutOfMemory(const std::string& path) {
+  return base::Error(absl::StatusCode::kResourceExhausted, "OUT_OF_MEMORY",
+                     base::StrCat("memory ran out while model file ", path,
+                                  " was loaded; free memory or choose a "
+                                  "variant of a smaller quantization level"));
+}
+
+// What was packed before, where there is a cache and the file's other bytes are as they were then; else the file is
+// verified.
+absl::Status FindPacked(const std::string& path, const Model::Options& options, PackedUse* packed) {
+  if (options.packed_cache != nullptr && options.precision == kernels::Precision::kFast) {
+    packed->file = options.packed_cache->Find(options.packed_key, path);
+  }
+  return packed->file == nullptr && options.verify ? options.verify() : absl::OkStatus();
+}
+
+absl::StatusOr<Weights> LoadWeightsPacked(const GgufFile& file, const ModelDescription& model,
+                                          std::span<const TensorBinding> bindings, const Model::Options& options,
+                                          kernels::ThreadPool* pool, PackedUse* packed) {
+  PackedCache* const cache = options.packed_cache;
+  const auto on_damage = [&](const absl::Status& why) {
+    cache->Discard(options.packed_key, why);
+    return options.verify ? options.verify() : absl::OkStatus();
+  };
+  LINNET_ASSIGN_OR_RETURN(Weights weights, LoadWeights(file, model, bindings,
+                                                       {.precision = options.precision,
+                                                        .pool = pool,
+                                                        .packed = packed->file.get(),
+                                                        .on_damage = on_damage,
+                                                        .progress = options.progress}));
+  if (weights.packed_before) {
+    packed->load = PackedLoad::kHit;
+    cache->Count(true);
+    return weights;
+  }
+  packed->file.reset();
+  if (cache == nullptr || weights.packed->table.bytes == 0) return weights;
+  packed->load = PackedLoad::kMiss;
+  cache->Count(false);
+  packed->cache = cache;
+  packed->key = options.packed_key;
+  LINNET_ASSIGN_OR_RETURN(packed->rest, DescribeRest(file, weights.packed->table));
+  return weights;
+}
+
 }  // namespace
+
+std::string_view PackedLoadName(PackedLoad load) {
+  switch (load) {
+    case PackedLoad::kOff:
+      return "off";
+    case PackedLoad::kMiss:
+      return "miss";
+    case PackedLoad::kHit:
+      return "hit";
+  }
+  return "off";
+}
 
 absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path, const Options& options,
                                                    kernels::ThreadPool* pool) {
   if (options.max_step_tokens < 1) return absl::InvalidArgumentError("max_step_tokens must be at least 1");
   LINNET_ASSIGN_OR_RETURN(const kernels::Isa isa, kernels::ActiveIsa());
+  PackedUse packed;
+  LINNET_RETURN_IF_ERROR(FindPacked(path, options, &packed));
   LINNET_ASSIGN_OR_RETURN(const std::unique_ptr<GgufFile> file, GgufFile::Open(path));
   LINNET_ASSIGN_OR_RETURN(const Family* family, FamilyOf(*file));
   LINNET_ASSIGN_OR_RETURN(ModelDescription description, family->describe(*file));
@@ -100,15 +181,13 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path, cons
     LINNET_ASSIGN_OR_RETURN(chat_template, ChatTemplate::Create(std::string(source), tokenizer.get()));
   }
   try {
-    LINNET_ASSIGN_OR_RETURN(Weights weights,
-                            LoadWeights(*file, description, bindings, options.precision, *pool, options.progress));
-    return std::make_unique<LoadedModel>(std::move(description), std::move(weights), std::move(tokenizer),
-                                         std::move(chat_template), options, isa, pool);
+    absl::StatusOr<Weights> weights = LoadWeightsPacked(*file, description, bindings, options, pool, &packed);
+    if (absl::IsResourceExhausted(weights.status())) return OutOfMemory(path);
+    if (!weights.ok()) return weights.status();
+    return std::make_unique<LoadedModel>(std::move(description), *std::move(weights), std::move(packed),
+                                         std::move(tokenizer), std::move(chat_template), options, isa, pool);
   } catch (const std::bad_alloc&) {
-    return base::Error(absl::StatusCode::kResourceExhausted, "OUT_OF_MEMORY",
-                       base::StrCat("memory ran out while model file ", path,
-                                    " was loaded; free memory or choose a "
-                                    "variant of a smaller quantization level"));
+    return OutOfMemory(path);
   }
 }
 

@@ -13,6 +13,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "absl/status/statusor.h"
@@ -26,6 +27,15 @@
 
 namespace linnet::worker {
 
+class PackedCache;
+
+enum class PackedLoad {
+  kOff,   // no cache, or nothing that is packed
+  kMiss,  // packed now
+  kHit,   // read from the packed cache
+};
+std::string_view PackedLoadName(PackedLoad load);  // "off", "miss", "hit"
+
 class Model {
  public:
   struct Options {
@@ -34,9 +44,15 @@ class Model {
     int64_t max_step_tokens = 512;
     // Called from the loading thread with what is done so far, in bytes of weights.
     std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress;
+    // Where packed weights are kept from load to load, and under which key: the file's digest. Null: nowhere.
+    PackedCache* packed_cache = nullptr;
+    std::string packed_key;
+    // Whether the file's content is what it should be; asked before anything is taken from it that the packed cache
+    // does not vouch for, and not at all where that is everything. Null: it is believed.
+    std::function<absl::Status()> verify;
   };
   // INVALID_ARGUMENT INVALID_MODEL_FILE: lists every missing, unexpected or misshapen tensor.
-  // RESOURCE_EXHAUSTED OUT_OF_MEMORY: the plan with its numbers.
+  // RESOURCE_EXHAUSTED OUT_OF_MEMORY: the plan with its numbers. What `verify` says.
   // `pool` must outlive the model.
   static absl::StatusOr<std::unique_ptr<Model>> Load(const std::string& path, const Options& options,
                                                      kernels::ThreadPool* pool);
@@ -57,6 +73,13 @@ class Model {
   kernels::DType kv_type() const {
     return precision() == kernels::Precision::kReference ? kernels::DType::kF32 : kernels::DType::kF16;
   }
+
+  // How it came by its packed weights.
+  virtual PackedLoad packed_load() const { return PackedLoad::kOff; }
+  // After a kMiss: writes them to the cache that it was loaded with, which must still be there. Takes as long as the
+  // disk does, and may run beside Forward; `interrupted`, asked often, ends it early. Otherwise does nothing, as a
+  // second call does. One thread at a time.
+  virtual void SavePacked(const std::function<bool()>& interrupted) {}
 
   // Computes one batch, writes keys and values to the cache. logits: [rows wanted, vocab] f32 in span order, valid
   // until the next call; the caller may change them. Not thread-safe: one thread at a time. REQUIRES: at most

@@ -4,8 +4,10 @@
 #include <set>
 #include <span>
 #include <string>
+#include <utility>
 
 #include "absl/strings/str_join.h"
+#include "base/status_macros.h"
 #include "base/strings.h"
 #include "worker/model/gguf_keys.h"
 
@@ -172,40 +174,117 @@ absl::StatusOr<std::vector<TensorBinding>> BindTensors(const GgufFile& file, con
   return binder.Finish();
 }
 
+PackedTable PlanPacked(std::span<const TensorBinding> bindings, kernels::Precision precision) {
+  PackedTable table;
+  for (const TensorBinding& binding : bindings) {
+    if (binding.is_vector()) continue;
+    table.Add(binding.tensor->name, binding.tensor->type, binding.rows, binding.cols, precision);
+  }
+  return table;
+}
+
+namespace {
+
+// The image of `table`: read where that was packed before, else only the memory for it.
+absl::StatusOr<kernels::AlignedBuffer> ImageMemory(const PackedTable& table, const LoadWeightsOptions& options,
+                                                   const std::function<void(int64_t done)>& progress, bool* read) {
+  *read = false;
+  if (options.packed != nullptr && table.bytes > 0) {
+    absl::StatusOr<kernels::AlignedBuffer> memory = options.packed->Read(table, *options.pool, progress);
+    *read = memory.ok();
+    // No memory for it is nothing that packing again would change.
+    if (memory.ok() || absl::IsResourceExhausted(memory.status())) return memory;
+    LINNET_RETURN_IF_ERROR(options.on_damage(memory.status()));
+  }
+  return kernels::AlignedBuffer::Create(table.bytes);
+}
+
+// Loads the matrices and vectors one after the other.
+class Loader {
+ public:
+  Loader(const GgufFile& file, const LoadWeightsOptions& options, std::shared_ptr<PackedImage> image, Weights* weights)
+      : file_(file), options_(options), image_(std::move(image)), weights_(*weights) {}
+
+  absl::Status Load(const TensorBinding& binding) {
+    if (binding.is_vector()) {
+      std::vector<float>& slot = *VectorSlot(weights_, binding.role, binding.layer);
+      slot = LoadVector(binding);
+      weights_.bytes += slot.size() * sizeof(float);
+    } else {
+      absl::StatusOr<std::unique_ptr<kernels::Matrix>> matrix = LoadMatrix(binding);
+      if (!matrix.ok()) {
+        return ModelFileError(file_.path(),
+                              {base::StrCat("tensor ", binding.tensor->name, ": ", matrix.status().message())});
+      }
+      weights_.bytes += static_cast<uint64_t>((*matrix)->bytes());
+      *MatrixSlot(weights_, binding.role, binding.layer) = *std::move(matrix);
+    }
+    return absl::OkStatus();
+  }
+
+  // Of the matrices that are packed, which this is the next one of; nullptr: it is none.
+  const PackedTensor* Packed(const TensorBinding& binding) const {
+    const std::vector<PackedTensor>& tensors = image_->table.tensors;
+    if (next_packed_ == tensors.size() || tensors[next_packed_].name != binding.tensor->name) return nullptr;
+    return &tensors[next_packed_];
+  }
+
+ private:
+  absl::StatusOr<std::unique_ptr<kernels::Matrix>> LoadMatrix(const TensorBinding& binding) {
+    kernels::PackedPlace place;
+    if (const PackedTensor* tensor = Packed(binding)) {
+      ++next_packed_;
+      place = PlaceOf(image_, *tensor);
+      if (weights_.packed_before) {
+        return kernels::Matrix::FromPacked(tensor->type, tensor->rows, tensor->cols, std::move(place));
+      }
+    }
+    return kernels::Matrix::Create({.type = binding.tensor->type,
+                                    .rows = binding.rows,
+                                    .cols = binding.cols,
+                                    .data = binding.tensor->data.data(),
+                                    .release = [this](std::span<const std::byte> part) { file_.Release(part); }},
+                                   options_.precision, *options_.pool, std::move(place));
+  }
+
+  const GgufFile& file_;
+  const LoadWeightsOptions& options_;
+  const std::shared_ptr<PackedImage> image_;
+  Weights& weights_;
+  size_t next_packed_ = 0;
+};
+
+}  // namespace
+
 absl::StatusOr<Weights> LoadWeights(const GgufFile& file, const ModelDescription& model,
-                                    std::span<const TensorBinding> bindings, kernels::Precision precision,
-                                    kernels::ThreadPool& pool,
-                                    const std::function<void(uint64_t done_bytes, uint64_t total_bytes)>& progress) {
+                                    std::span<const TensorBinding> bindings, const LoadWeightsOptions& options) {
   Weights weights;
   int blocks = 0;
   for (const LayerDescription& layer : model.layers) blocks = std::max(blocks, layer.weights_of_layer + 1);
   weights.layers.resize(static_cast<size_t>(blocks));
-  uint64_t total = 0, done = 0;
+  uint64_t total = 0, packed = 0;
+  auto image = std::make_shared<PackedImage>();
+  image->table = PlanPacked(bindings, options.precision);
   for (const TensorBinding& binding : bindings) total += binding.tensor->data.size();
+  for (const PackedTensor& tensor : image->table.tensors) packed += file.FindTensor(tensor.name)->data.size();
 
+  const auto read_progress = [&](int64_t done) {
+    const double share = static_cast<double>(done) / static_cast<double>(image->table.bytes);
+    if (options.progress) options.progress(static_cast<uint64_t>(share * static_cast<double>(packed)), total);
+  };
+  LINNET_ASSIGN_OR_RETURN(image->memory, ImageMemory(image->table, options, read_progress, &weights.packed_before));
+  weights.packed = image;
+
+  uint64_t done = weights.packed_before ? packed : 0;
+  Loader loader(file, options, image, &weights);
   for (size_t i = 0; i < bindings.size(); ++i) {
-    const TensorBinding& binding = bindings[i];
-    if (i + 1 < bindings.size()) file.WillNeed(*bindings[i + 1].tensor);
-    if (binding.is_vector()) {
-      std::vector<float>& slot = *VectorSlot(weights, binding.role, binding.layer);
-      slot = LoadVector(binding);
-      weights.bytes += slot.size() * sizeof(float);
-    } else {
-      auto matrix = kernels::Matrix::Create({.type = binding.tensor->type,
-                                             .rows = binding.rows,
-                                             .cols = binding.cols,
-                                             .data = binding.tensor->data.data()},
-                                            precision, pool);
-      if (!matrix.ok()) {
-        return ModelFileError(file.path(),
-                              {base::StrCat("tensor ", binding.tensor->name, ": ", matrix.status().message())});
-      }
-      weights.bytes += static_cast<uint64_t>((*matrix)->bytes());
-      *MatrixSlot(weights, binding.role, binding.layer) = *std::move(matrix);
-    }
-    file.Release(*binding.tensor);
-    done += binding.tensor->data.size();
-    if (progress) progress(done, total);
+    const GgufTensor& tensor = *bindings[i].tensor;
+    const bool is_read = weights.packed_before && loader.Packed(bindings[i]) != nullptr;
+    if (i + 1 < bindings.size() && !weights.packed_before) file.WillNeed(*bindings[i + 1].tensor);
+    LINNET_RETURN_IF_ERROR(loader.Load(bindings[i]));
+    file.Release(tensor);
+    if (!is_read) done += tensor.data.size();
+    if (options.progress) options.progress(done, total);
   }
   return weights;
 }

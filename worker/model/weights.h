@@ -13,6 +13,8 @@
 #include "worker/gguf/gguf_file.h"
 #include "worker/model/description.h"
 #include "worker/model/family.h"
+#include "worker/model/packed_file.h"
+#include "worker/model/packed_image.h"
 
 namespace linnet::worker {
 
@@ -35,6 +37,9 @@ struct Weights {
 
   const kernels::Matrix& output_matrix() const { return output != nullptr ? *output : *embedding; }
   uint64_t bytes = 0;  // resident
+  // Where the matrices' packed weights lie; an empty one where none are packed.
+  std::shared_ptr<const PackedImage> packed;
+  bool packed_before = false;  // the image was read, not made
 };
 
 // A tensor of the file in its role. Vectors have rows = 1.
@@ -52,11 +57,20 @@ struct TensorBinding {
 absl::StatusOr<std::vector<TensorBinding>> BindTensors(const GgufFile& file, const ModelDescription& model,
                                                        const Family& family);
 
+// The table of what is packed of them, in the same order.
+PackedTable PlanPacked(std::span<const TensorBinding> bindings, kernels::Precision precision);
+
+struct LoadWeightsOptions {
+  kernels::Precision precision = kernels::Precision::kFast;
+  kernels::ThreadPool* pool = nullptr;
+  // What a former load packed of this file; null: nothing.
+  const PackedFile* packed = nullptr;
+  // Told why `packed` could not be read after all. OK: take everything from the file. Not null where `packed` is not.
+  std::function<absl::Status(const absl::Status& why)> on_damage;
+  std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress;  // may be null
+};
 // Loads what was bound, and lets go of the file's pages as it goes, so that no second copy stays resident.
-// `progress` may be null.
 absl::StatusOr<Weights> LoadWeights(const GgufFile& file, const ModelDescription& model,
-                                    std::span<const TensorBinding> bindings, kernels::Precision precision,
-                                    kernels::ThreadPool& pool,
-                                    const std::function<void(uint64_t done_bytes, uint64_t total_bytes)>& progress);
+                                    std::span<const TensorBinding> bindings, const LoadWeightsOptions& options);
 
 }  // namespace linnet::worker

@@ -1,0 +1,124 @@
+// Packed weights that lie where the caller says, and those that were packed before.
+#include "kernels/quant_matrix.h"
+
+#include <cstring>
+#include <memory>
+#include <random>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "base/sha256.h"
+#include "kernels/aligned_buffer.h"
+#include "kernels/kernel_test_util.h"
+#include "kernels/quant_pack.h"
+
+namespace linnet::kernels {
+namespace {
+
+using testing::RandomFloats;
+using testing::RandomWeights;
+
+constexpr int64_t kRows = 50, kCols = 512, kTokens = 5;
+
+class PackedPlaceTest : public ::testing::TestWithParam<DType> {
+ protected:
+  PackedPlace NewPlace() const {
+    auto memory = std::make_shared<AlignedBuffer>(
+        *AlignedBuffer::Create(Matrix::PackedBytes(GetParam(), kRows, kCols, Precision::kFast)));
+    return {.bytes = {memory->data(), static_cast<size_t>(memory->bytes())}, .owner = memory};
+  }
+  Matrix::Source Source() const {
+    return {
+        .type = GetParam(), .rows = kRows, .cols = kCols, .data = reinterpret_cast<const std::byte*>(weights_.data())};
+  }
+  std::vector<float> Multiplied(const Matrix& matrix) {
+    std::vector<float> y(kTokens * kRows);
+    Activations activations;
+    activations.Set(x_.data(), kTokens, kCols);
+    const Product product{.weights = &matrix, .y = y.data()};
+    Multiply({&product, 1}, activations, pool_);
+    return y;
+  }
+
+  ThreadPool pool_{2};
+  std::mt19937 random_{7};
+  const std::vector<uint8_t> weights_ = RandomWeights(GetParam(), kRows, kCols, random_);
+  const std::vector<float> x_ = RandomFloats(kTokens * kCols, random_);
+};
+INSTANTIATE_TEST_SUITE_P(Formats, PackedPlaceTest, ::testing::ValuesIn(testing::kQuantTypes),
+                         [](const auto& info) { return std::string(Info(info.param).name); });
+
+TEST_P(PackedPlaceTest, MatrixFromPackedBytesIsTheOneThatPackedThem) {
+  const PackedPlace place = NewPlace();
+  const auto own = Matrix::Create(Source(), Precision::kFast, pool_);
+  const auto placed = Matrix::Create(Source(), Precision::kFast, pool_, place);
+  ASSERT_TRUE(placed.ok()) << placed.status();
+  PackedPlace copy = NewPlace();
+  std::memcpy(copy.bytes.data(), place.bytes.data(), place.bytes.size());
+  const std::weak_ptr<const void> owner = copy.owner;
+  const auto again = Matrix::FromPacked(GetParam(), kRows, kCols, std::move(copy));
+  ASSERT_TRUE(again.ok()) << again.status();
+  EXPECT_FALSE(owner.expired()) << "the matrix keeps its memory";
+  EXPECT_EQ((*again)->bytes(), (*own)->bytes());
+  const std::vector<float> expected = Multiplied(**own);
+  EXPECT_EQ(Multiplied(**placed), expected);
+  EXPECT_EQ(Multiplied(**again), expected);
+  std::vector<float> row(kCols), same(kCols);
+  (*own)->DequantizeRow(kRows - 1, row.data());
+  (*again)->DequantizeRow(kRows - 1, same.data());
+  EXPECT_EQ(row, same);
+}
+
+TEST_P(PackedPlaceTest, PlaceOfAnotherSizeOrBorderIsRefused) {
+  PackedPlace place = NewPlace();
+  place.bytes = place.bytes.subspan(1);
+  EXPECT_EQ(Matrix::FromPacked(GetParam(), kRows, kCols, place).status().code(), absl::StatusCode::kInvalidArgument);
+  EXPECT_EQ(Matrix::Create(Source(), Precision::kFast, pool_, place).status().code(),
+            absl::StatusCode::kInvalidArgument);
+  EXPECT_FALSE(Matrix::FromPacked(DType::kF16, kRows, kCols, NewPlace()).ok());
+}
+
+TEST_P(PackedPlaceTest, SourceIsReleasedInOrderAndWhole) {
+  // Large enough for several releases.
+  const int64_t rows = 3 * static_cast<int64_t>(Matrix::kMostUnreleasedBytes) / BytesFor(GetParam(), kCols) + 5;
+  const std::vector<uint8_t> weights(static_cast<size_t>(rows * BytesFor(GetParam(), kCols)));
+  const std::byte* next = reinterpret_cast<const std::byte*>(weights.data());
+  int releases = 0;
+  const auto matrix = Matrix::Create({.type = GetParam(),
+                                      .rows = rows,
+                                      .cols = kCols,
+                                      .data = next,
+                                      .release =
+                                          [&](std::span<const std::byte> done) {
+                                            EXPECT_EQ(done.data(), next);
+                                            EXPECT_LE(done.size(), Matrix::kMostUnreleasedBytes);
+                                            next += done.size();
+                                            ++releases;
+                                          }},
+                                     Precision::kFast, pool_);
+  ASSERT_TRUE(matrix.ok());
+  EXPECT_EQ(next, reinterpret_cast<const std::byte*>(weights.data()) + weights.size());
+  EXPECT_GE(releases, 3);
+}
+
+// Packed weights are kept on disk: other bytes need another kPackerVersion, and then other digests here.
+TEST(QuantPackTest, PackedBytesAreThoseOfThisVersion) {
+  ASSERT_EQ(kPackerVersion, 1u);
+  base::Sha256 hash;
+  for (const DType type : testing::kQuantTypes) {
+    std::vector<uint8_t> stored(static_cast<size_t>(kRows * BytesFor(type, kCols)));
+    uint32_t state = 1;
+    for (uint8_t& byte : stored) byte = static_cast<uint8_t>((state = state * 1664525 + 1013904223) >> 24);
+    const QuantLayout layout = QuantLayout::For(type, kRows, kCols);
+    std::vector<uint8_t> tile(static_cast<size_t>(layout.tile_bytes));
+    for (int64_t t = 0; t < layout.tiles; ++t) {
+      PackTile(layout, stored.data(), t, tile.data());
+      hash.Update(std::string_view(reinterpret_cast<const char*>(tile.data()), tile.size()));
+    }
+  }
+  EXPECT_EQ(hash.Digest(), "sha256:38dbbe67f0ba4f11bb0aaca31fb90ec78bef4c5d9198380363f87c0acb969791");
+}
+
+}  // namespace
+}  // namespace linnet::kernels
