@@ -26,6 +26,10 @@ void AddLocalModelOptions(CLI::App* command, LocalModelOptions& options) {
       ->check(CLI::Range(1, 1024));
   command->add_flag("--reference", options.reference,
                     "Compute with dequantized weights in f32: slower, larger, the yardstick");
+  command
+      ->add_option("--packed-cache", options.packed_cache,
+                   "Keep the weights packed for this CPU in a folder, for faster loads (default: nowhere)")
+      ->type_name("DIR");
 }
 
 absl::Status CheckModelPath(const std::string& path) {
@@ -48,14 +52,18 @@ absl::StatusOr<LocalModel> LoadLocalModel(const LocalModelOptions& options, cons
   local.pool = std::make_unique<kernels::ThreadPool>(threads);
   Progress progress("loading", context.quiet);
   const int64_t start = base::Clock::Real()->MonotonicNs();
-  LINNET_ASSIGN_OR_RETURN(
-      local.model,
-      worker::Model::Load(options.model,
-                          {.precision = options.reference ? kernels::Precision::kReference : kernels::Precision::kFast,
-                           .progress = [&progress](uint64_t done, uint64_t total) { progress.Update(done, total); }},
-                          local.pool.get()));
+  worker::Model::Options load = {
+      .precision = options.reference ? kernels::Precision::kReference : kernels::Precision::kFast,
+      .progress = [&progress](uint64_t done, uint64_t total) { progress.Update(done, total); }};
+  if (!options.packed_cache.empty()) {
+    local.packed_cache = worker::PackedCache::Open({.dir = options.packed_cache});
+    load.packed_cache = local.packed_cache.get();
+    LINNET_ASSIGN_OR_RETURN(load.packed_key, worker::PackedKeyOfFile(options.model));
+  }
+  LINNET_ASSIGN_OR_RETURN(local.model, worker::Model::Load(options.model, load, local.pool.get()));
   local.load_ms = absl::ToDoubleMilliseconds(base::Clock::Real()->Since(start));
   progress.Finish();
+  local.model->SavePacked([] { return false; });
   return local;
 }
 

@@ -12,6 +12,7 @@
 #include "kernels/thread_pool.h"
 #include "tools/linnet/command.h"
 #include "worker/model/model.h"
+#include "worker/model/packed_cache.h"
 
 namespace linnet::cli {
 
@@ -19,12 +20,14 @@ struct LocalModelOptions {
   std::string model;
   int threads = 0;  // 0: as many as this process may use
   bool reference = false;
+  std::string packed_cache;  // folder; empty: none
 };
-// --model, --threads, --reference
+// --model, --threads, --reference, --packed-cache
 void AddLocalModelOptions(CLI::App* command, LocalModelOptions& options);
 
 struct LocalModel {
-  std::unique_ptr<kernels::ThreadPool> pool;  // outlives the model
+  std::unique_ptr<kernels::ThreadPool> pool;          // outlives the model
+  std::unique_ptr<worker::PackedCache> packed_cache;  // as well; null: none
   std::unique_ptr<worker::Model> model;
   double load_ms = 0;
 };

@@ -68,14 +68,14 @@ uint64_t Remove(const fs::path& path) {
 
 }  // namespace
 
-absl::StatusOr<BlobCache> BlobCache::Open(const std::string& dir, Fetch fetch) {
+absl::StatusOr<BlobCache> BlobCache::Open(const std::string& dir, Fetch fetch, Reclaim reclaim) {
   const std::string blobs_dir = base::StrCat(dir, "/blobs");
   LINNET_RETURN_IF_ERROR(base::MakeDirs(blobs_dir));
   // A read-only or foreign folder should stop the worker at its start, not its first fetch.
   const std::string probe = base::StrCat(blobs_dir, "/.probe-", getpid());
   LINNET_RETURN_IF_ERROR(base::WriteFileDurably(probe, "x"));
   Remove(probe);
-  return BlobCache(blobs_dir, std::move(fetch));
+  return BlobCache(blobs_dir, std::move(fetch), std::move(reclaim));
 }
 
 std::string BlobCache::PathOf(const std::string& digest) const {
@@ -91,19 +91,25 @@ absl::StatusOr<std::string> BlobCache::Get(const std::string& digest, uint64_t s
   const std::string path = PathOf(digest);
   std::error_code error;
   if (fs::exists(path, error)) {
-    const absl::StatusOr<std::string> actual = base::Sha256OfFile(path);
-    if (actual.ok() && *actual == digest) {
-      fs::last_write_time(path, fs::file_time_type::clock::now(), error);  // its last use
-      return path;
-    }
-    LOG(WARNING) << base::LogFields(
-        "cached blob is corrupt: fetching it again",
-        {{"path", path}, {"found", actual.ok() ? *actual : std::string(actual.status().message())}});
-    Remove(path);
+    fs::last_write_time(path, fs::file_time_type::clock::now(), error);  // its last use
+    return path;
   }
   LINNET_RETURN_IF_ERROR(MakeRoom(size_bytes, keep));
   LINNET_RETURN_IF_ERROR(fetch_(digest, path, stop));
+  fresh_.insert(digest);
   return path;
+}
+
+absl::Status BlobCache::Verify(const std::string& digest) {
+  if (fresh_.erase(digest) > 0) return absl::OkStatus();
+  const std::string path = PathOf(digest);
+  const absl::StatusOr<std::string> actual = base::Sha256OfFile(path);
+  if (actual.ok() && *actual == digest) return absl::OkStatus();
+  const std::string found = actual.ok() ? *actual : std::string(actual.status().message());
+  LOG(WARNING) << base::LogFields("cached blob is corrupt", {{"path", path}, {"found", found}});
+  Remove(path);
+  return base::Error(absl::StatusCode::kDataLoss, "BLOB_CORRUPT",
+                     base::StrCat("cached blob ", path, " is corrupt and was removed: ", found), {{"path", path}});
 }
 
 uint64_t BlobCache::Sweep(const std::set<std::string>& keep) {
@@ -120,6 +126,10 @@ uint64_t BlobCache::Sweep(const std::set<std::string>& keep) {
 absl::Status BlobCache::MakeRoom(uint64_t bytes, const std::set<std::string>& keep) {
   LINNET_ASSIGN_OR_RETURN(uint64_t free, FreeBytes(blobs_dir_));
   const uint64_t needed = bytes + kDiskReserveBytes;
+  if (free < needed && reclaim_) {
+    reclaim_(needed - free);
+    LINNET_ASSIGN_OR_RETURN(free, FreeBytes(blobs_dir_));
+  }
   for (const auto& [time, path] : Files(blobs_dir_)) {
     if (free >= needed) break;
     if (!keep.contains(DigestOf(path))) free += Remove(path);

@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "base/mutex.h"
+#include "base/status_macros.h"
 #include "worker/server/loaded_variant.h"
 #include "worker/server/stub_model.h"
 
@@ -123,6 +124,9 @@ class FakeLoader : public VariantLoader {
  public:
   absl::StatusOr<std::unique_ptr<LoadedVariant>> Load(const LoadRequest& request) override {
     requests.push_back(request);
+    if (request.verify && !vouched) {
+      LINNET_RETURN_IF_ERROR(request.verify());
+    }
     if (!status.ok()) return status;
     std::unique_ptr<LoadedVariant> loaded = MakeStubVariant();  // for its tokenizer and template
     auto engine = std::make_unique<FakeEngine>();
@@ -136,7 +140,15 @@ class FakeLoader : public VariantLoader {
     return loaded;
   }
 
-  absl::Status status;  // of the next loads
+  void Finish(LoadedVariant& variant, const std::function<bool()>& interrupted) override {
+    finished.push_back(variant.name);
+    if (on_finish) on_finish(interrupted);
+  }
+
+  absl::Status status;   // of the next loads
+  bool vouched = false;  // as if packed weights vouched for the next files
+  std::vector<std::string> finished;
+  std::function<void(const std::function<bool()>& interrupted)> on_finish;
   std::vector<LoadRequest> requests;
   std::map<std::string, FakeEngine*> engines;  // of what was loaded last under that name
 };

@@ -11,7 +11,8 @@ namespace {
 bool Allowed(v1::VariantState from, v1::VariantState to) {
   switch (to) {
     case v1::VARIANT_STATE_FETCHING:
-      return from == v1::VARIANT_STATE_UNSPECIFIED || from == v1::VARIANT_STATE_FAILED;
+      return from == v1::VARIANT_STATE_UNSPECIFIED || from == v1::VARIANT_STATE_FAILED ||
+             from == v1::VARIANT_STATE_LOADING;
     case v1::VARIANT_STATE_LOADING:
       return from == v1::VARIANT_STATE_FETCHING;
     case v1::VARIANT_STATE_READY:

@@ -7,6 +7,7 @@
 //                          │   ▼                  ▼                                                  │
 //                         FAILED ◀────────────────┘                       FETCHING, LOADING, FAILED ─┘ no longer wanted
 //
+// A blob that proves corrupt while it is loaded takes its variant from LOADING back to FETCHING.
 // UNLOADING is the end: the object goes with it, and a variant that comes back starts with a new one.
 #pragma once
 

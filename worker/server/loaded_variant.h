@@ -2,13 +2,16 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "kernels/thread_pool.h"
 #include "worker/engine/engine.h"
 #include "worker/model/model.h"
+#include "worker/model/packed_cache.h"
 
 namespace linnet::worker {
 
@@ -20,6 +23,7 @@ struct LoadedVariant {
   std::string numerics_id;
   uint64_t weight_bytes = 0;  // resident
   uint64_t kv_bytes = 0;
+  PackedLoad packed_load = PackedLoad::kOff;
   uint32_t max_running_requests = 0;
   uint32_t max_queued_requests = 0;
 
@@ -41,6 +45,8 @@ struct LoadRequest {
   std::string digest;
   std::string path;  // of a GGUF file
   Engine::Options engine;
+  // As Model::Options::verify.
+  std::function<absl::Status()> verify;
 };
 
 // Used by one thread at a time.
@@ -49,9 +55,13 @@ class VariantLoader {
   virtual ~VariantLoader() = default;
   // Blocks for as long as loading takes. Errors as of Model::Load and Engine::Create.
   virtual absl::StatusOr<std::unique_ptr<LoadedVariant>> Load(const LoadRequest& request) = 0;
+  // What loading leaves to be done once the variant serves, and may be given up when `interrupted` becomes true. Called
+  // again and again: does nothing where nothing is left.
+  virtual void Finish(LoadedVariant& variant, const std::function<bool()>& interrupted) {}
 };
 
-// Loads GGUF models that compute on `pool`, which must outlive the loader and what it loads.
-std::unique_ptr<VariantLoader> NewGgufLoader(kernels::ThreadPool* pool);
+// Loads GGUF models that compute on `pool`, and keeps their packed weights in `packed_cache`, which may be null. Both
+// must outlive the loader and what it loads.
+std::unique_ptr<VariantLoader> NewGgufLoader(kernels::ThreadPool* pool, PackedCache* packed_cache);
 
 }  // namespace linnet::worker

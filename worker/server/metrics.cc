@@ -97,6 +97,17 @@ WorkerMetrics::WorkerMetrics()
                         .Name("linnet_worker_slow_readers_total")
                         .Help("Requests cancelled because their client did not read")
                         .Register(*registry_)
+                        .Add({})),
+      packed_loads_(BuildCounter()
+                        .Name("linnet_worker_packed_cache_loads_total")
+                        .Help("Models loaded, by whether their packed weights were on disk (hit) or were packed (miss)")
+                        .Register(*registry_)),
+      packed_hits_(packed_loads_.Add({{"result", "hit"}})),
+      packed_misses_(packed_loads_.Add({{"result", "miss"}})),
+      packed_bytes_(BuildGauge()
+                        .Name("linnet_worker_packed_cache_bytes")
+                        .Help("Packed weights that are kept on disk")
+                        .Register(*registry_)
                         .Add({})) {}
 
 WorkerMetrics::Variant& WorkerMetrics::For(const std::string& variant) {
@@ -161,6 +172,12 @@ void WorkerMetrics::Update(const std::vector<v1::VariantStatus>& statuses, uint6
   memory_.Add({{"kind", "kv"}}).Set(static_cast<double>(kv_bytes));
   memory_.Add({{"kind", "resident"}}).Set(static_cast<double>(memory.resident_bytes));
   memory_.Add({{"kind", "peak"}}).Set(static_cast<double>(memory.peak_resident_bytes));
+}
+
+void WorkerMetrics::UpdatePackedCache(uint64_t hits, uint64_t misses, uint64_t bytes) {
+  packed_hits_.Increment(static_cast<double>(hits) - packed_hits_.Value());
+  packed_misses_.Increment(static_cast<double>(misses) - packed_misses_.Value());
+  packed_bytes_.Set(static_cast<double>(bytes));
 }
 
 }  // namespace linnet::worker

@@ -57,6 +57,8 @@ class WorkerMetrics {
 
   // Sets the gauges. `weight_bytes`, `kv_bytes`: over all variants that are loaded.
   void Update(const std::vector<v1::VariantStatus>& statuses, uint64_t weight_bytes, uint64_t kv_bytes);
+  // Of the packed cache: loads so far that found their weights there and that did not, and its size. One thread.
+  void UpdatePackedCache(uint64_t hits, uint64_t misses, uint64_t bytes);
 
  private:
   const std::shared_ptr<prometheus::Registry> registry_ = std::make_shared<prometheus::Registry>();
@@ -76,6 +78,10 @@ class WorkerMetrics {
   prometheus::Family<prometheus::Gauge>& memory_;
   prometheus::Family<prometheus::Gauge>& state_;
   prometheus::Counter& slow_readers_;
+  prometheus::Family<prometheus::Counter>& packed_loads_;
+  prometheus::Counter& packed_hits_;
+  prometheus::Counter& packed_misses_;
+  prometheus::Gauge& packed_bytes_;
 
   base::Mutex mu_;
   std::map<std::string, std::unique_ptr<Variant>> variants_ ABSL_GUARDED_BY(mu_);

@@ -46,6 +46,7 @@ TEST(WorkerMetricsTest, NamesAreThese) {
                                  "linnet_request_failure_total", "linnet_request_prefill_time_seconds",
                                  "linnet_request_queue_time_seconds", "linnet_request_success_total",
                                  "linnet_time_to_first_token_seconds", "linnet_worker_memory_bytes",
+                                 "linnet_worker_packed_cache_bytes", "linnet_worker_packed_cache_loads_total",
                                  "linnet_worker_slow_readers_total", "linnet_worker_variant_state"));
 }
 
@@ -83,6 +84,15 @@ TEST(WorkerMetricsTest, CountsByReasonAndCode) {
   metrics.CountFailure(&variant, absl::StatusCode::kDeadlineExceeded);
   EXPECT_THAT(Text(metrics), HasSubstr("finish_reason=\"length\",variant=\"models/a/variants/b\"} 2"));
   EXPECT_THAT(Text(metrics), HasSubstr("code=\"deadline_exceeded\",variant=\"models/a/variants/b\"} 1"));
+}
+
+TEST(WorkerMetricsTest, PackedCacheCountsAreTotals) {
+  WorkerMetrics metrics;
+  metrics.UpdatePackedCache(1, 2, 3000);
+  metrics.UpdatePackedCache(4, 2, 5000);
+  EXPECT_THAT(Text(metrics), HasSubstr("linnet_worker_packed_cache_loads_total{result=\"hit\"} 4"));
+  EXPECT_THAT(Text(metrics), HasSubstr("linnet_worker_packed_cache_loads_total{result=\"miss\"} 2"));
+  EXPECT_THAT(Text(metrics), HasSubstr("linnet_worker_packed_cache_bytes 5000"));
 }
 
 }  // namespace

@@ -107,11 +107,15 @@ absl::Duration VariantManager::Step() {
     snapshot_changed_ = false;
   }
   LoadFixed();
-  if (snapshot == nullptr || !options_.cache.has_value()) return UntilRetry();
+  if (snapshot == nullptr || !options_.cache.has_value()) {
+    FinishLoads();
+    return UntilRetry();
+  }
   const ServingPlan plan = Plan(*snapshot);
   UnloadUnplanned(plan);
   NoteRefusals(plan);
   LoadPlanned(plan, *snapshot);
+  FinishLoads();
   return plan.refused.empty() ? UntilRetry() : std::min(UntilRetry(), kReplan);
 }
 
@@ -253,9 +257,9 @@ void VariantManager::LoadFixed() {
     choice.variant = registry::VariantName(local.model, "local");
     choice.context_tokens = options_.engine.context_tokens;
     choice.kv_cache_tokens = options_.engine.kv_cache_tokens;
-    Load(choice, true, [&](ServingChoice& c) -> absl::StatusOr<std::string> {
+    Load(choice, true, [&](ServingChoice& c) -> absl::StatusOr<FetchedFile> {
       LINNET_ASSIGN_OR_RETURN(c.digest, base::Sha256OfFile(local.path));
-      return local.path;
+      return FetchedFile{.path = local.path};
     });
   }
 }
@@ -268,9 +272,11 @@ void VariantManager::LoadPlanned(const ServingPlan& plan, const registry::Regist
   }
   for (const auto& [name, choice] : plan.serve) {
     if (interrupted()) return;
-    Load(choice, false, [&, name = name](ServingChoice& c) {
+    Load(choice, false, [&, name = name](ServingChoice& c) -> absl::StatusOr<FetchedFile> {
       const registry::v1::BlobRef* blob = MainBlob(snapshot.variants.at(name));
-      return options_.cache->Get(c.digest, blob->size_bytes(), planned, stop_.get_token());
+      LINNET_ASSIGN_OR_RETURN(std::string path,
+                              options_.cache->Get(c.digest, blob->size_bytes(), planned, stop_.get_token()));
+      return FetchedFile{std::move(path), [this, digest = c.digest] { return options_.cache->Verify(digest); }};
     });
   }
   // Only on the registry's own word: a snapshot from disk may be old.
@@ -295,18 +301,24 @@ bool VariantManager::BeginAttempt(const ServingChoice& choice, bool fixed) {
   return true;
 }
 
-void VariantManager::Load(ServingChoice choice, bool fixed, const FetchPath& fetch) {
+void VariantManager::Load(ServingChoice choice, bool fixed, const FetchFile& fetch) {
   if (!BeginAttempt(choice, fixed)) return;
-  const std::string name = choice.variant;
-  const absl::StatusOr<std::string> path = fetch(choice);
-  const absl::Status status = path.ok() ? Fetched(choice, *path) : path.status();
-  if (!status.ok()) Fail(name, status);
+  absl::Status status;
+  // A cached file that proves corrupt is gone then: once more, with another.
+  for (int attempt = 0;; ++attempt) {
+    const absl::StatusOr<FetchedFile> file = fetch(choice);
+    status = file.ok() ? LoadFile(choice, *file) : file.status();
+    if (status.ok()) return;
+    if (attempt > 0 || !file.ok() || base::ErrorReason(status) != "BLOB_CORRUPT") break;
+    MoveTo(choice.variant, v1::VARIANT_STATE_FETCHING);
+  }
+  Fail(choice.variant, status);
 }
 
-absl::Status VariantManager::Fetched(ServingChoice choice, const std::string& path) {
+absl::Status VariantManager::LoadFile(const ServingChoice& choice, const FetchedFile& file) {
   MoveTo(choice.variant, v1::VARIANT_STATE_LOADING);
   const int64_t start_ns = options_.clock->MonotonicNs();
-  LoadRequest request{choice.variant, choice.digest, path, options_.engine};
+  LoadRequest request{choice.variant, choice.digest, file.path, options_.engine, file.verify};
   request.engine.context_tokens = choice.context_tokens;
   request.engine.kv_cache_tokens = choice.kv_cache_tokens;
   LINNET_ASSIGN_OR_RETURN(std::unique_ptr<LoadedVariant> loaded, options_.loader->Load(request));
@@ -315,10 +327,24 @@ absl::Status VariantManager::Fetched(ServingChoice choice, const std::string& pa
                                 {"digest", choice.digest},
                                 {"numerics_id", loaded->numerics_id},
                                 {"load_ms", base::StrCat(absl::ToInt64Milliseconds(options_.clock->Since(start_ns)))},
+                                {"packed_cache", std::string(PackedLoadName(loaded->packed_load))},
                                 {"weight_bytes", base::StrCat(loaded->weight_bytes)},
                                 {"kv_bytes", base::StrCat(loaded->kv_bytes)}});
   Adopt(choice, std::move(loaded));
   return absl::OkStatus();
+}
+
+// Once everything that can be ready is: nobody waits for this but the next plan, which interrupts it.
+void VariantManager::FinishLoads() {
+  std::vector<LoadedVariant*> loaded;
+  {
+    base::MutexLock lock(&mu_);
+    for (const auto& [name, entry] : entries_) {
+      if (entry.loaded != nullptr) loaded.push_back(entry.loaded.get());
+    }
+  }
+  // This thread alone unloads.
+  for (LoadedVariant* const variant : loaded) options_.loader->Finish(*variant, [this] { return interrupted(); });
 }
 
 void VariantManager::Adopt(const ServingChoice& choice, std::unique_ptr<LoadedVariant> loaded) {

@@ -102,7 +102,12 @@ class VariantManager {
     int attempts = 0;
     int64_t retry_at_ns = 0;  // of a FAILED one; 0: not before the registry says something else
   };
-  using FetchPath = std::function<absl::StatusOr<std::string>(ServingChoice&)>;
+  // Where the file of a choice is, and how to verify it (empty: it just was).
+  struct FetchedFile {
+    std::string path;
+    std::function<absl::Status()> verify;
+  };
+  using FetchFile = std::function<absl::StatusOr<FetchedFile>(ServingChoice&)>;
 
   void Run(std::stop_token stop);
   void LoadFixed();
@@ -111,8 +116,9 @@ class VariantManager {
   void UnloadUnplanned(const ServingPlan& plan);
   void NoteRefusals(const ServingPlan& plan);
   void LoadPlanned(const ServingPlan& plan, const registry::RegistrySnapshot& snapshot);
-  void Load(ServingChoice choice, bool fixed, const FetchPath& fetch);
-  absl::Status Fetched(ServingChoice choice, const std::string& path);
+  void Load(ServingChoice choice, bool fixed, const FetchFile& fetch);
+  absl::Status LoadFile(const ServingChoice& choice, const FetchedFile& file);
+  void FinishLoads();
   void Adopt(const ServingChoice& choice, std::unique_ptr<LoadedVariant> loaded);
   void Unload(const std::string& name);
   void Fail(const std::string& name, const absl::Status& why);

@@ -256,6 +256,46 @@ TEST_F(VariantManagerTest, CorruptCachedBlobIsFetchedAgain) {
   EXPECT_EQ(*base::ReadFile(CachePath("four")), "four");
 }
 
+TEST_F(VariantManagerTest, BlobThatStaysCorruptFailsAndIsTriedAgainLater) {
+  Publish(kQ4, "four");
+  loader_.status = base::Error(absl::StatusCode::kDataLoss, "BLOB_CORRUPT", "the disk eats what is written to it");
+  EXPECT_GT(Step(), absl::ZeroDuration());
+  EXPECT_THAT(loader_.requests, SizeIs(2));
+  EXPECT_EQ(StateOf(kQ4), v1::VARIANT_STATE_FAILED);
+  loader_.status = absl::OkStatus();
+  clock_.Advance(absl::Seconds(2));
+  Step();
+  EXPECT_EQ(StateOf(kQ4), v1::VARIANT_STATE_READY);
+}
+
+TEST_F(VariantManagerTest, BlobThatPackedWeightsVouchForIsNotHashed) {
+  Publish(kQ4, "four");
+  files_.Write("blobs/sha256-" + base::Sha256Of("four").substr(7), "fuor");
+  loader_.vouched = true;
+  Step();
+  EXPECT_EQ(StateOf(kQ4), v1::VARIANT_STATE_READY);
+  EXPECT_EQ(fetches_, 0);
+}
+
+TEST_F(VariantManagerTest, WhatLoadingLeavesIsDoneWhenAllServeAndANewPlanInterruptsIt) {
+  Publish(kQ4, "four");
+  Publish(kQ8, "eight");
+  wanted_ = {"tiny/q4", "tiny/q8"};
+  Restart();
+  bool before = true, after = false;
+  loader_.on_finish = [&](const std::function<bool()>& interrupted) {
+    EXPECT_THAT(manager_->Ready(), SizeIs(2));
+    before = interrupted();
+    manager_->SetSnapshot(std::make_shared<registry::RegistrySnapshot>(snapshot_));
+    after = interrupted();
+    loader_.on_finish = nullptr;
+  };
+  Step();
+  EXPECT_THAT(loader_.finished, ElementsAre(kQ4, kQ8));
+  EXPECT_FALSE(before);
+  EXPECT_TRUE(after);
+}
+
 TEST_F(VariantManagerTest, RestartWithoutTheRegistryServesFromDisk) {
   Publish(kQ4, "four");
   Step();

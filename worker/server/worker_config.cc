@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/strings.h"
 #include "registry/client/names.h"
+#include "worker/model/packed_cache.h"
 #include "worker/server/device_profile.h"
 
 namespace linnet::worker {
@@ -48,6 +49,8 @@ void FillDefaults(config::v1::WorkerConfig* config) {
   if (config->metrics().address().empty()) config->mutable_metrics()->set_address("127.0.0.1:9466");
   if (config->name().empty()) config->set_name(HostName());
   if (config->drain_seconds() == 0) config->set_drain_seconds(25);
+  config::v1::PackedCache* packed = config->mutable_packed_cache();
+  if (packed->max_bytes() == 0) packed->set_max_bytes(PackedCache::kDefaultMaxBytes);
   config::v1::Engine* engine = config->mutable_engine();
   if (engine->max_running_requests() == 0) engine->set_max_running_requests(16);
   if (engine->max_queued_requests() == 0) engine->set_max_queued_requests(64);

@@ -19,6 +19,8 @@ TEST(WorkerConfigTest, DefaultsAreWhole) {
   EXPECT_EQ(config.listen().address(), "127.0.0.1:8083");
   EXPECT_EQ(config.metrics().address(), "127.0.0.1:9466");
   EXPECT_EQ(config.drain_seconds(), 25u);
+  EXPECT_EQ(config.packed_cache().max_bytes(), uint64_t{16} << 30);
+  EXPECT_FALSE(config.packed_cache().disabled());
   EXPECT_TRUE(registry::IsValidId(config.name())) << config.name();
   EXPECT_EQ(EngineOptions(config).max_running_requests, 16u);
   EXPECT_EQ(EngineOptions(config).step_token_budget, 512u);

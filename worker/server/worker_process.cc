@@ -69,7 +69,11 @@ absl::Status WorkerProcess::Start() {
   if (config_.registry_address().empty()) device.measure = absl::ZeroDuration();
   profile_ = DetectDeviceProfile(device);
   pool_ = std::make_unique<kernels::ThreadPool>(threads);
-  loader_ = NewGgufLoader(pool_.get());
+  if (!config_.cache_dir().empty() && !config_.packed_cache().disabled()) {
+    packed_cache_ = PackedCache::Open(
+        {.dir = base::StrCat(config_.cache_dir(), "/packed"), .max_bytes = config_.packed_cache().max_bytes()});
+  }
+  loader_ = NewGgufLoader(pool_.get(), packed_cache_.get());
   LINNET_RETURN_IF_ERROR(MakeVariants());
   LINNET_RETURN_IF_ERROR(Listen());
   LINNET_RETURN_IF_ERROR(JoinRegistry());
@@ -96,11 +100,15 @@ absl::Status WorkerProcess::MakeVariants() {
   if (!config_.registry_address().empty()) {
     LINNET_ASSIGN_OR_RETURN(registry_, registry::RegistryClient::Create(config_.registry_address()));
     registry::RegistryClient* const client = registry_.get();
-    LINNET_ASSIGN_OR_RETURN(
-        BlobCache cache, BlobCache::Open(config_.cache_dir(), [client](const std::string& digest,
-                                                                       const std::string& path, std::stop_token stop) {
-          return client->DownloadBlob(digest, path, {}, stop);
-        }));
+    LINNET_ASSIGN_OR_RETURN(BlobCache cache,
+                            BlobCache::Open(
+                                config_.cache_dir(),
+                                [client](const std::string& digest, const std::string& path, std::stop_token stop) {
+                                  return client->DownloadBlob(digest, path, {}, stop);
+                                },
+                                [this](uint64_t bytes) {
+                                  if (packed_cache_ != nullptr) packed_cache_->Reclaim(bytes);
+                                }));
     options.cache = std::move(cache);
     options.resolve = [client](const registry::v1::ResolveRequest& request) { return client->Resolve(request); };
   }
@@ -244,6 +252,10 @@ void WorkerProcess::UpdateMetrics() {
     kv_bytes += variant->kv_bytes;
   }
   metrics_.Update(variants_->Statuses(), weight_bytes, kv_bytes);
+  if (packed_cache_ != nullptr) {
+    const PackedCache::Stats stats = packed_cache_->stats();
+    metrics_.UpdatePackedCache(stats.hits, stats.misses, stats.bytes);
+  }
 }
 
 void WorkerProcess::RegisterProfile(std::stop_token stop) {

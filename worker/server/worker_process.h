@@ -23,6 +23,7 @@
 #include "registry/client/lease_keeper.h"
 #include "registry/client/registry_client.h"
 #include "registry/client/watcher.h"
+#include "worker/model/packed_cache.h"
 #include "worker/server/control_service.h"
 #include "worker/server/metrics.h"
 #include "worker/server/status_hub.h"
@@ -69,6 +70,7 @@ class WorkerProcess {
   WorkerMetrics metrics_;
   std::unique_ptr<registry::RegistryClient> registry_;  // null: none configured
   std::unique_ptr<kernels::ThreadPool> pool_;
+  std::unique_ptr<PackedCache> packed_cache_;  // null: no cache_dir, or disabled
   std::unique_ptr<VariantLoader> loader_;
   CallTable calls_;
   CallContext context_;
