@@ -15,6 +15,12 @@ import report
 import roofline
 from models import CHECKOUT
 
+PICTURE = """![Roofline](benchmarks-roofline.svg)
+
+The picture's model is named in it. Each mark is a row: what it computes for each byte that it reads, and how many operations
+per second came of it; the slope is the read bandwidth, the horizontal lines are the arithmetic peaks.
+
+"""
 BEGIN, END = "<!-- results -->", "<!-- end of results -->"
 
 
@@ -49,7 +55,7 @@ def main():
     with open(path, encoding="utf-8") as f:
         document = f.read()
     try:
-        document = insert(document, "\n\n".join(report.markdown(run, "###") for run in runs))
+        document = insert(document, PICTURE + "\n\n".join(report.markdown(run, "###") for run in runs))
         svg = picture(runs, args.picture)
     except ValueError as e:
         sys.exit(f"publish.py: {e}")

@@ -3,8 +3,8 @@ each byte that it reads, and how many operations per second came of it, under th
 import math
 from xml.sax.saxutils import escape
 
-WIDTH, HEIGHT = 820, 520
-LEFT, RIGHT, TOP, BOTTOM = 70, 190, 50, 60
+WIDTH, HEIGHT = 820, 560
+LEFT, RIGHT, TOP, BOTTOM = 70, 190, 110, 60
 COLOURS = ["#0b6e4f", "#c1440e", "#5b5ea6", "#7a7a7a"]  # in the order of the programs
 SHAPES = ["circle", "square", "triangle"]
 
@@ -88,7 +88,8 @@ def svg(result, programs):
     x_from, x_to = max(x_low, y_low / read), min(x_high, top / read)
     if x_from < x_to:
         out.append(line(axes.at_x(x_from), axes.at_y(read * x_from), axes.at_x(x_to), axes.at_y(read * x_to), "#222", 1.8))
-        out.append(text(axes.at_x(x_from) + 8, axes.at_y(read * x_from) - 26, f"reads: {read:.1f} GB/s", 11))
+        middle = math.sqrt(x_from * x_to)
+        out.append(text(axes.at_x(middle) - 8, axes.at_y(read * middle) - 8, f"reads: {read:.1f} GB/s", 11, "end"))
     last_y = None
     for title, peak in reversed(flat):
         x_from = max(x_low, peak / read)
@@ -112,14 +113,14 @@ def svg(result, programs):
         y = HEIGHT - BOTTOM - 14 - 18 * (len(programs) - 1 - i)
         out.append(mark(shape, WIDTH - RIGHT + 14, y, colour))
         out.append(text(WIDTH - RIGHT + 26, y + 4, program))
-    # Which row a column of marks is.
+    # Which row a column of marks is: above the plot, with a thread down to the highest mark.
     last = -1e9
     for row in sorted(rows, key=lambda r: r["intensity"]):
         x = axes.at_x(row["intensity"])
-        if x - last < 13:
+        if x - last < 11:
             continue
         last = x
-        y = min(axes.at_y(v) for v in row["gop_per_s"].values()) - 9
-        out.append(text(x + 4, y, row["row"], 10, extra=f' transform="rotate(-60 {x + 4:.1f} {y:.1f})"'))
+        out.append(line(x, TOP, x, min(axes.at_y(v) for v in row["gop_per_s"].values()) - 7, "#bbb", 0.8, "1 3"))
+        out.append(text(x + 3, TOP - 5, row["row"], 10, extra=f' transform="rotate(-50 {x + 3:.1f} {TOP - 5})"'))
     out.append("</svg>")
     return "\n".join(out) + "\n"
