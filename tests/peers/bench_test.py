@@ -179,8 +179,10 @@ class ModelsTest(WithFolder):
     def test_generated_files_are_bounded_least_used_first(self):
         for age, name in enumerate(("new", "middle", "old")):
             os.utime(self.file(f"{name}.gguf", b"x" * 100), (1000 - age, 1000 - age))
+        os.utime(self.file("half.gguf.1.tmp", b"x"), (1000, 1000))
+        self.file("now.gguf.2.tmp", b"x")
         models._drop_unused(self.folder, {os.path.join(self.folder, "old.gguf")}, 200)
-        self.assertEqual(sorted(os.listdir(self.folder)), ["new.gguf", "old.gguf"])
+        self.assertEqual(sorted(os.listdir(self.folder)), ["new.gguf", "now.gguf.2.tmp", "old.gguf"])
 
     def test_shapes_have_the_size_of_the_real_models(self):
         for name, millions in (("qwen2-0.5b", 494), ("qwen2-1.5b", 1544), ("llama3.2-1b", 1236)):

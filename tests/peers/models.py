@@ -3,6 +3,7 @@ $LINNET_CACHE/bench, and files that are there already."""
 import os
 import subprocess
 import sys
+import time
 
 import make_gguf
 
@@ -58,7 +59,12 @@ def _run(command, what):
 
 
 def _drop_unused(folder, keep, limit):
-    """Removes the generated files that were not used for longest until the rest takes at most `limit` bytes."""
+    """Removes the generated files that were not used for longest until the rest takes at most `limit` bytes, and what was
+    left half made an hour ago or more."""
+    for name in os.listdir(folder):
+        path = os.path.join(folder, name)
+        if name.endswith(".tmp") and os.path.getmtime(path) < time.time() - 3600:
+            os.remove(path)
     files = [os.path.join(folder, f) for f in os.listdir(folder) if f.endswith(".gguf")]
     total = sum(os.path.getsize(f) for f in files)
     for path in sorted((f for f in files if f not in keep), key=os.path.getmtime):

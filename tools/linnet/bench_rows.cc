@@ -63,7 +63,7 @@ class Rows {
            {"streams", streams},
            {"context", options_.stream_context},
            {"gen_tokens", options_.gen_tokens}},
-          int64_t{streams} * options_.gen_tokens, absl::StrFormat("%d streams", streams),
+          int64_t{streams} * options_.gen_tokens, absl::StrFormat("%d stream%s", streams, streams == 1 ? "" : "s"),
           [&] { return runner_.Decode(options_.gen_tokens); });
     }
     runner_.Clear();
