@@ -20,6 +20,9 @@ struct QuantizeInput {
   const float* x = nullptr;           // [cols]
   int64_t cols = 0;                   // a multiple of the type's block
   const float* importance = nullptr;  // [cols], > 0: what an error in a column counts; null: all the same
+  // Neighbouring columns that get one scale, a multiple of the type's block, or at least cols: the whole row. 0: each
+  // block has its own. Only for Q4_0 and Q8_0.
+  int64_t columns_per_scale = 0;
 };
 
 // out: BytesFor(type, cols). Every type of DType can be written. INVALID_ARGUMENT names the first element that is NaN

@@ -53,10 +53,11 @@ struct ScaleSums {
 };
 
 template <int N>
-ScaleSums SumsAt(const float* x, const float* w, float inverse, const Search& search) {
+ScaleSums SumsAt(const float* x, const float* w, int64_t n, float inverse, const Search& search) {
   LaneSum xq, qq;
   const float low = search.low, high = search.high;
-  for (int i = 0; i < N; i += kLanes) {
+  const int64_t count = N > 0 ? N : n;
+  for (int64_t i = 0; i < count; i += kLanes) {
     for (int l = 0; l < kLanes; ++l) {
       const float q = Nearest(Clamp(x[i + l] * inverse, low, high));
       const float wq = w[i + l] * q;
@@ -67,11 +68,12 @@ ScaleSums SumsAt(const float* x, const float* w, float inverse, const Search& se
   return {xq.Total(), qq.Total()};
 }
 
-// The scale, of either sign; 0 where x is all zero. x: [N], finite; w: [N], > 0.
+// The scale, of either sign; 0 where x is all zero. x: [N], finite; w: [N], > 0. N = 0: n of them instead, a multiple
+// of kLanes.
 template <int N>
-float FitScale(const float* x, const float* w, const Search& search) {
+float FitScale(const float* x, const float* w, const Search& search, int64_t n = N) {
   float largest = 0;
-  for (int i = 0; i < N; ++i) {
+  for (int64_t i = 0; i < n; ++i) {
     if (std::fabs(x[i]) > std::fabs(largest)) largest = x[i];
   }
   if (std::fabs(largest) < kSmallest) return 0;
@@ -82,7 +84,7 @@ float FitScale(const float* x, const float* w, const Search& search) {
     const float step = (search.below + search.above) / static_cast<float>(search.steps);
     for (int k = 0; k <= search.steps; ++k) {
       const float level = std::fabs(last) - search.below + step * static_cast<float>(k);
-      const ScaleSums sums = SumsAt<N>(x, w, sign * level / largest, search);
+      const ScaleSums sums = SumsAt<N>(x, w, n, sign * level / largest, search);
       if (sums.Gain() > best_gain) {
         best_gain = sums.Gain();
         scale = sums.Scale();
@@ -90,7 +92,7 @@ float FitScale(const float* x, const float* w, const Search& search) {
     }
   }
   for (int i = 0; i < kRefits && scale != 0; ++i) {
-    const ScaleSums sums = SumsAt<N>(x, w, 1 / scale, search);
+    const ScaleSums sums = SumsAt<N>(x, w, n, 1 / scale, search);
     if (sums.Gain() <= best_gain) break;
     best_gain = sums.Gain();
     scale = sums.Scale();

@@ -7,6 +7,7 @@
 #include <map>
 #include <random>
 #include <string>
+#include <tuple>
 
 #include "absl/strings/match.h"
 #include "gtest/gtest.h"
@@ -215,6 +216,44 @@ TEST(Quantize, FindsNearlyTheBestScale) {
   }
   std::printf("Q4_0: error %.4f of the best possible\n", ours / best);
   EXPECT_LE(ours, 1.03 * best);
+}
+
+// Wide groups: one scale for 64 columns, or for a row; the file stays one of ordinary blocks.
+TEST(Quantize, BlocksMayShareAScale) {
+  std::mt19937 random(8);
+  const int64_t cols = 32 * 19;  // the last group of 64 is half a one
+  const std::vector<float> x = RandomFloats(cols, random);
+  for (const auto& [type, shared, most] : {std::tuple(DType::kQ4_0, int64_t{64}, 0.093),
+                                           std::tuple(DType::kQ8_0, std::numeric_limits<int64_t>::max(), 0.009)}) {
+    std::vector<uint8_t> stored(static_cast<size_t>(BytesFor(type, cols)));
+    ASSERT_TRUE(QuantizeRow(type, {.x = x.data(), .cols = cols, .columns_per_scale = shared}, stored.data()).ok());
+    for (int64_t g = 0; g < cols / kGroup; ++g) {
+      QuantGroup group, first;
+      DecodeGroup(type, stored.data(), g, group);
+      DecodeGroup(type, stored.data(), shared == 64 ? g / 2 * 2 : 0, first);
+      EXPECT_EQ(group.d, first.d) << "group " << g;
+    }
+    std::vector<float> back(x.size());
+    Dequantize(type, stored.data(), cols, back.data());
+    const double error = RelativeError(x, back);
+    std::printf("%s with a scale for several blocks: relative error %.3f %%\n", std::string(Info(type).name).c_str(),
+                100 * error);
+    EXPECT_LE(error, most);
+    EXPECT_GE(error, RelativeError(x, RoundTrip(type, x)));
+  }
+}
+
+// One weight far from the others is cut off where that costs less than coarse levels for all.
+TEST(Quantize, AnOutlierDoesNotCoarsenItsRow) {
+  std::mt19937 random(9);
+  std::vector<float> x = RandomFloats(1024, random);
+  x[100] = 8;
+  std::vector<uint8_t> stored(static_cast<size_t>(BytesFor(DType::kQ8_0, 1024)));
+  std::vector<float> back(x.size());
+  ASSERT_TRUE(QuantizeRow(DType::kQ8_0, {.x = x.data(), .cols = 1024, .columns_per_scale = 1024}, stored.data()).ok());
+  Dequantize(DType::kQ8_0, stored.data(), 1024, back.data());
+  const float step = 8.0f / 127;  // of the scale that covers it
+  EXPECT_LT(SquaredError(x, back), 1024 * step * step / 12);
 }
 
 TEST(Quantize, PlainTypesRoundToNearest) {

@@ -55,7 +55,7 @@ def llama_perplexity(args, model):
 
 
 def make_ours(args, original, out, fmt, calibration):
-    command = [args.linnet, "variant", "quantize", original, "--to", fmt, "--output-file", out, "--threads", args.threads]
+    command = [args.linnet, "variant", "quantize", original, "--to", fmt, "--output-file", out, "--threads", args.threads, "--replace"]
     return run(command + (["--calibration", calibration] if calibration else []))
 
 

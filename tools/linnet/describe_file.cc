@@ -11,6 +11,7 @@
 #include "base/version.h"
 #include "registry/client/names.h"
 #include "tools/linnet/command.h"
+#include "tools/linnet/quantize_plan.h"
 #include "worker/model/kv_cache.h"
 
 namespace linnet::cli {
@@ -120,6 +121,12 @@ std::string IdFrom(std::string_view text) {
 }
 
 std::string QuantizationOf(const worker::GgufFile& file) {
+  // Formats of Linnet's own, which others take for the type that they are written in.
+  if (const auto own = file.GetStringOr("linnet.quantization", ""); own.ok() && !own->empty()) {
+    if (const QuantizeFormat* format = FindQuantizeFormat(*own); format != nullptr && format->own) {
+      return std::string(format->name);
+    }
+  }
   const auto file_type = file.GetIntOr("general.file_type", -1);
   if (file_type.ok()) {
     if (const auto name = QuantizationFromFileType(*file_type); !name.empty()) return std::string(name);

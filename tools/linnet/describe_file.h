@@ -28,7 +28,8 @@ absl::StatusOr<FileDescription> DescribeFile(const worker::GgufFile& file, const
 
 // "Qwen2.5 1.5B Instruct" -> "qwen2.5-1.5b-instruct": a valid id of at most 63 characters, "" where nothing is left.
 std::string IdFrom(std::string_view text);
-// "q4_1", "q4_k_m", "f16": from general.file_type, else from the tensor type that holds most weights.
+// "q4_1", "q4_k_m", "f16": from the name of a format of Linnet's own (int8), general.file_type, or the tensor
+// type that holds most weights.
 std::string QuantizationOf(const worker::GgufFile& file);
 
 }  // namespace linnet::cli

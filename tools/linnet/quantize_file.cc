@@ -29,8 +29,14 @@ absl::Status Refuse(const worker::GgufFile& file, std::string_view what) {
 // One tensor on its way from the mapped file to the new one.
 class TensorJob {
  public:
-  TensorJob(const worker::GgufFile& file, const worker::GgufTensor& tensor, DType type, const float* importance)
-      : file_(file), tensor_(tensor), type_(type), importance_(importance), cols_(tensor.dims[0]) {
+  TensorJob(const worker::GgufFile& file, const worker::GgufTensor& tensor, DType type, const float* importance,
+            int64_t columns_per_scale)
+      : file_(file),
+        tensor_(tensor),
+        type_(type),
+        importance_(importance),
+        columns_per_scale_(columns_per_scale),
+        cols_(tensor.dims[0]) {
     source_row_bytes_ = kernels::BytesFor(tensor.type, cols_);
     row_bytes_ = kernels::BytesFor(type, cols_);
   }
@@ -66,8 +72,8 @@ class TensorJob {
 
   RowError ConvertRow(int64_t row, std::vector<float>& x, uint8_t* out) {
     kernels::Dequantize(tensor_.type, tensor_.data.data() + row * source_row_bytes_, cols_, x.data());
-    const absl::Status status =
-        kernels::QuantizeRow(type_, {.x = x.data(), .cols = cols_, .importance = importance_}, out);
+    const absl::Status status = kernels::QuantizeRow(
+        type_, {.x = x.data(), .cols = cols_, .importance = importance_, .columns_per_scale = columns_per_scale_}, out);
     if (!status.ok()) {
       const base::MutexLock lock(&mu_);
       // Of several bad rows the first, whichever thread came first.
@@ -96,6 +102,7 @@ class TensorJob {
   const worker::GgufTensor& tensor_;
   const DType type_;
   const float* const importance_;
+  const int64_t columns_per_scale_;
   const int64_t cols_;
   int64_t source_row_bytes_ = 0, row_bytes_ = 0;
   base::Mutex mu_;
@@ -112,6 +119,11 @@ worker::GgufMetadata NewMetadata(const worker::GgufFile& source, const QuantizeJ
     metadata.SetU32("general.quantization_version", kQuantizationVersion);
   } else {
     metadata.Remove("general.quantization_version");
+  }
+  if (job.format->own) {
+    metadata.SetString("linnet.quantization", job.format->name);
+  } else {
+    metadata.Remove("linnet.quantization");
   }
   metadata.SetString("linnet.quantize.version", base::kVersion);
   metadata.SetString("linnet.quantize.source", job.source_name);
@@ -170,10 +182,11 @@ absl::StatusOr<QuantizeReport> QuantizeFile(const worker::GgufFile& source, cons
     if (importance != nullptr && static_cast<int64_t>(importance->size()) != tensor.dims[0]) {
       return absl::InternalError(base::StrCat("importances of ", tensor.name, " do not have its columns"));
     }
-    if (kernels::IsGroupQuantized(types[i]) && types[i] == tensor.type) {
+    if (kernels::IsGroupQuantized(types[i]) && types[i] == tensor.type && !job.format->own) {
       LINNET_RETURN_IF_ERROR(writer->Append(tensor.data));  // nothing to gain, and nothing to lose
     } else {
-      TensorJob work(source, tensor, types[i], importance != nullptr ? importance->data() : nullptr);
+      TensorJob work(source, tensor, types[i], importance != nullptr ? importance->data() : nullptr,
+                     job.format->ColumnsPerScale(types[i]));
       const int64_t rows_at_once = std::max<int64_t>(1, kChunkElements / work.cols());
       for (int64_t begin = 0; begin < work.rows(); begin += rows_at_once) {
         if (job.stop.stop_requested()) return absl::CancelledError("interrupted; nothing was written");

@@ -11,6 +11,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/testing.h"
+#include "tools/linnet/describe_file.h"
 #include "worker/gguf/gguf_writer.h"
 #include "worker/model/kv_cache.h"
 #include "worker/model/model.h"
@@ -81,8 +82,9 @@ TEST_F(QuantizeFileTest, AQuantizedModelAnswersNearlyTheSame) {
   const auto vocab = golden["vocab"].get<size_t>();
   const std::vector<double> want = Score(kTinyLlama, tokens, vocab);
   // Mean absolute difference of a log-probability, in nat: this model is made so that every weight shows.
-  const std::vector<std::pair<std::string, double>> most = {
-      {"f16", 0.006}, {"bf16", 0.05}, {"q8_0", 0.13}, {"q6_k", 0.13}, {"q5_k_m", 0.8}, {"q4_k_m", 1.0}, {"q4_0", 1.7}};
+  const std::vector<std::pair<std::string, double>> most = {{"f16", 0.006}, {"bf16", 0.05},  {"q8_0", 0.13},
+                                                            {"q6_k", 0.13}, {"q5_k_m", 0.8}, {"q4_k_m", 1.0},
+                                                            {"q4_0", 1.7},  {"int8", 0.4},   {"int4-g64", 1.9}};
   for (const auto& [format, bound] : most) {
     const auto report = Run(kTinyLlama, format, out_);
     ASSERT_TRUE(report.ok()) << report.status();
@@ -123,6 +125,46 @@ TEST_F(QuantizeFileTest, MetadataSaysWhatItIs) {
   const worker::GgufTensor* norm = file->FindTensor("blk.0.attn_norm.weight");
   EXPECT_EQ(norm->type, DType::kF32);
   EXPECT_EQ(std::memcmp(norm->data.data(), source->FindTensor(norm->name)->data.data(), norm->data.size()), 0);
+}
+
+// The scales of every row of a matrix, as f16 bits.
+std::vector<std::vector<uint16_t>> Scales(const worker::GgufTensor& tensor) {
+  std::vector<std::vector<uint16_t>> rows(static_cast<size_t>(tensor.dims[1]));
+  const int64_t row_bytes = kernels::BytesFor(tensor.type, tensor.dims[0]);
+  for (size_t r = 0; r < rows.size(); ++r) {
+    for (int64_t at = 0; at < row_bytes; at += kernels::Info(tensor.type).block_bytes) {
+      uint16_t scale;
+      std::memcpy(&scale, tensor.data.data() + static_cast<int64_t>(r) * row_bytes + at, sizeof(scale));
+      rows[r].push_back(scale);
+    }
+  }
+  return rows;
+}
+
+TEST_F(QuantizeFileTest, OwnFormatsShareScales) {
+  ASSERT_TRUE(Run(kTinyLlama, "int8", out_).ok());
+  auto file = *worker::GgufFile::Open(out_);
+  EXPECT_EQ(*file->GetString("linnet.quantization"), "int8");
+  EXPECT_EQ(QuantizationOf(*file), "int8");
+  for (const auto& row : Scales(*file->FindTensor("blk.1.attn_q.weight"))) {
+    EXPECT_THAT(row, ::testing::ElementsAre(row[0], row[0], row[0]));  // 96 columns
+  }
+  ASSERT_TRUE(Run(kTinyLlama, "int4-g64", out_).ok());
+  file = *worker::GgufFile::Open(out_);
+  EXPECT_EQ(QuantizationOf(*file), "int4-g64");
+  int differ = 0;
+  for (const auto& row : Scales(*file->FindTensor("blk.1.attn_q.weight"))) {
+    ASSERT_EQ(row.size(), 3u);
+    EXPECT_EQ(row[0], row[1]);
+    differ += row[2] != row[0];
+  }
+  EXPECT_GT(differ, 50);
+  // In another format it is not its own any more.
+  QuantizeJob job;
+  job.allow_requantize = true;
+  const std::string again = files_.Path("again.gguf");
+  ASSERT_TRUE(Run(out_, "q4_0", again, job).ok());
+  EXPECT_EQ(QuantizationOf(**worker::GgufFile::Open(again)), "q4_0");
 }
 
 TEST_F(QuantizeFileTest, TheSameBytesForAnyNumberOfThreads) {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstdlib>
+#include <limits>
 
 #include "kernels/quant_block.h"
 
@@ -11,9 +12,11 @@ namespace {
 using kernels::DType;
 
 constexpr QuantizeFormat kFormats[] = {
-    {"f32", DType::kF32, false, 0},     {"f16", DType::kF16, false, 1},    {"bf16", DType::kBF16, false, 32},
-    {"q8_0", DType::kQ8_0, false, 7},   {"q6_k", DType::kQ6_K, false, 18}, {"q5_k_m", DType::kQ5_K, true, 17},
-    {"q4_k_m", DType::kQ4_K, true, 15}, {"q4_0", DType::kQ4_0, false, 2},
+    {"f32", DType::kF32, false, 0},         {"f16", DType::kF16, false, 1},
+    {"bf16", DType::kBF16, false, 32},      {"q8_0", DType::kQ8_0, false, 7},
+    {"q6_k", DType::kQ6_K, false, 18},      {"q5_k_m", DType::kQ5_K, true, 17},
+    {"q4_k_m", DType::kQ4_K, true, 15},     {"q4_0", DType::kQ4_0, false, 2},
+    {"int8", DType::kQ8_0, false, 7, true}, {"int4-g64", DType::kQ4_0, false, 2, true},
 };
 
 constexpr std::string_view kEmbedding = "token_embd.weight", kOutput = "output.weight";
@@ -67,6 +70,12 @@ DType ThatDivides(DType type, int64_t cols) {
 
 bool QuantizeFormat::quantized() const { return kernels::IsGroupQuantized(type); }
 
+int64_t QuantizeFormat::ColumnsPerScale(DType tensor_type) const {
+  if (!own) return 0;
+  if (tensor_type == DType::kQ4_0) return 64;
+  return tensor_type == DType::kQ8_0 ? std::numeric_limits<int64_t>::max() : 0;
+}
+
 const QuantizeFormat* FindQuantizeFormat(std::string_view name) {
   const auto* const it = std::find_if(std::begin(kFormats), std::end(kFormats),
                                       [&](const QuantizeFormat& format) { return format.name == name; });
@@ -92,7 +101,7 @@ std::vector<DType> PlanTypes(const worker::GgufFile& file, const QuantizeFormat&
     const int64_t cols = tensor.dims[0];
     DType type = format.type;
     if (format.quantized() && tensor.name == output && type != DType::kQ8_0) {
-      type = cols % kernels::Info(type).block_elements == 0 ? DType::kQ6_K : DType::kQ8_0;
+      type = !format.own && cols % kernels::Info(type).block_elements == 0 ? DType::kQ6_K : DType::kQ8_0;
     } else if (format.mixed && (IsPart(tensor.name, "attn_v.weight") || IsPart(tensor.name, "ffn_down")) &&
                GetsMoreBits(LayerOf(tensor.name), layers)) {
       type = DType::kQ6_K;

@@ -18,7 +18,13 @@ struct QuantizeFormat {
   // Half of the layers' value and FFN output projections get Q6_K: the "_m" mixes.
   bool mixed = false;
   int64_t file_type = 0;  // llama.cpp's number in general.file_type
+  // A format of Linnet's own: Q4_0 and Q8_0 blocks of which several, or all of a row, have the same scale. Any reader
+  // of GGUF takes it for what it is written in, and Linnet knows that there are fewer scales.
+  bool own = false;
   bool quantized() const;
+  // How many neighbouring columns of a matrix of this type have the same scale (kernels::QuantizeInput); 0: each block
+  // its own.
+  int64_t ColumnsPerScale(kernels::DType tensor_type) const;
 };
 
 // nullptr: none of that name.

@@ -49,7 +49,8 @@ std::map<std::string, DType> Types(const std::string& content, std::string_view 
 }
 
 TEST(QuantizePlan, KnowsItsFormats) {
-  EXPECT_THAT(QuantizeFormatNames(), ElementsAre("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0"));
+  EXPECT_THAT(QuantizeFormatNames(),
+              ElementsAre("f32", "f16", "bf16", "q8_0", "q6_k", "q5_k_m", "q4_k_m", "q4_0", "int8", "int4-g64"));
   EXPECT_EQ(FindQuantizeFormat("q3_k_m"), nullptr);
   EXPECT_EQ(FindQuantizeFormat(""), nullptr);
   EXPECT_TRUE(FindQuantizeFormat("q4_0")->quantized());
@@ -98,6 +99,9 @@ TEST(QuantizePlan, RowsThatDoNotDivideFallBack) {
   EXPECT_EQ(Types(model, "q6_k").at("blk.3.ffn_down.weight"), DType::kQ8_0);
   EXPECT_EQ(Types(model, "q4_k_m").at("blk.0.ffn_down.weight"), DType::kQ8_0);
   EXPECT_EQ(Types(model, "q4_0").at("blk.3.ffn_down.weight"), DType::kQ4_0);
+  EXPECT_EQ(Types(model, "int4-g64").at("blk.3.attn_q.weight"), DType::kQ4_0);
+  EXPECT_EQ(Types(model, "int4-g64").at("output.weight"), DType::kQ8_0);
+  EXPECT_EQ(Types(model, "int8").at("blk.3.attn_q.weight"), DType::kQ8_0);
   const std::string odd = Model(8, 81, true);
   for (const std::string_view format : {"q8_0", "q6_k", "q4_k_m", "q4_0"}) {
     EXPECT_EQ(Types(odd, format).at("blk.3.attn_q.weight"), DType::kF16);
