@@ -114,6 +114,17 @@ SourceRest RestOf(const PackedWeights& header) {
   return rest;
 }
 
+// In pieces that are still in the cache when they are summed.
+absl::Status ReadChunk(const FileHandle& file, uint64_t offset, uint8_t* data, size_t size, absl::crc32c_t* crc) {
+  constexpr size_t kPieceBytes = 256 << 10;
+  for (size_t at = 0; at < size; at += kPieceBytes) {
+    const size_t piece = std::min(kPieceBytes, size - at);
+    LINNET_RETURN_IF_ERROR(file.ReadAt(offset + at, data + at, piece));
+    *crc = absl::ExtendCrc32c(*crc, absl::string_view(reinterpret_cast<const char*>(data + at), piece));
+  }
+  return absl::OkStatus();
+}
+
 }  // namespace
 
 PackedFile::PackedFile(FileHandle file, PackedWeights header)
@@ -167,8 +178,10 @@ absl::StatusOr<kernels::AlignedBuffer> PackedFile::Read(const PackedTable& table
       for (int64_t chunk = first + begin; chunk < first + end; ++chunk) {
         const int64_t at = chunk * kChunkBytes;
         const auto size = static_cast<size_t>(std::min(kChunkBytes, table.bytes - at));
-        absl::Status read = file_.ReadAt(header_.image_offset() + static_cast<uint64_t>(at), memory.data() + at, size);
-        if (read.ok() && Crc(memory.data() + at, size) != header_.chunk_crc32c(static_cast<int>(chunk))) {
+        absl::crc32c_t crc{0};
+        absl::Status read =
+            ReadChunk(file_, header_.image_offset() + static_cast<uint64_t>(at), memory.data() + at, size, &crc);
+        if (read.ok() && static_cast<uint32_t>(crc) != header_.chunk_crc32c(static_cast<int>(chunk))) {
           read = absl::DataLossError(base::StrCat(file_.path(), ": chunk ", chunk, " of the image is damaged"));
         }
         if (read.ok()) continue;
