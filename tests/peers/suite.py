@@ -160,6 +160,7 @@ class ModelRun:
         silent = set()  # programs that cannot do these rows
         everyone = [self.linnet, *self.others]
         if group == "load":
+            self.linnet.warm()
             with open(self.model.path, "rb") as f:  # into the page cache, for all alike
                 while f.read(1 << 24):
                     pass
