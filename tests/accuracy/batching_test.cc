@@ -3,7 +3,12 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <array>
+#include <functional>
 #include <memory>
+#include <random>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/log/check.h"
@@ -119,6 +124,78 @@ TEST_F(Batching, LogitsAreTheSameBitsHoweverTheyAreComputed) {
   ASSERT_EQ(whole.size(), 10u * 49152);
   EXPECT_TRUE(logits(2, {33, 1, 64, 7}) == whole) << "chunks";
   EXPECT_TRUE(logits(1, {1}) == whole) << "one thread, token by token";
+}
+
+// Hundreds of random schedules: which sequences run together, how each is cut into chunks, where prefill ends and
+// single tokens begin, on one, two or three threads. Logits are compared by a hash of their bits with those of each
+// sequence computed alone, token by token.
+TEST_F(Batching, RandomSchedulesGiveTheSameBits) {
+  constexpr int kSchedules = 200;
+  constexpr size_t kSequences = 5;
+  std::mt19937 random(2024);
+  const auto draw = [&](size_t least, size_t most) {
+    return std::uniform_int_distribution<size_t>(least, most)(random);
+  };
+  const auto hash = [](std::span<const float> row) {
+    return std::hash<std::string_view>()({reinterpret_cast<const char*>(row.data()), row.size_bytes()});
+  };
+  kernels::ThreadPool one(1), two(2), three(3);
+  const std::unique_ptr<Model> models[] = {Load(one, 128), Load(two, 128), Load(three, 128)};
+  const size_t vocab = static_cast<size_t>(models[0]->description().vocab_size);
+  auto cache = *worker::KvCache::Create(models[0]->description(), models[0]->kv_type(), 2 * kSequences);
+
+  const std::vector<TokenId> text = Text(*models[0]);
+  std::vector<std::span<const TokenId>> sequences;
+  std::vector<std::vector<size_t>> expected(kSequences);
+  size_t begin = 0;
+  for (size_t s = 0; s < kSequences; ++s) {
+    const size_t length = s == 0 ? 40 : draw(1, 20);  // one is longer than a block of the cache and of activations
+    sequences.push_back(std::span(text).subspan(begin, length));
+    begin += length;
+    ForEachLogits(*models[1], *cache, sequences[s], vocab, {1},
+                  [&](size_t, std::span<const float> row) { expected[s].push_back(hash(row)); });
+  }
+
+  int compared = 0;
+  for (int schedule = 0; schedule < kSchedules; ++schedule) {
+    Model& model = *models[draw(0, 2)];
+    std::vector<worker::KvSequence> kv(kSequences);
+    std::vector<size_t> computed(kSequences);
+    std::vector<size_t> open;  // sequences that are not at their end
+    for (size_t s = 0; s < kSequences; ++s) {
+      if (draw(0, 2) != 0) open.push_back(s);
+      ASSERT_TRUE(cache->Reserve(kv[s], static_cast<int64_t>(sequences[s].size())));
+    }
+    while (!open.empty()) {
+      std::shuffle(open.begin(), open.end(), random);
+      std::vector<worker::BatchSpan> batch;
+      std::vector<std::pair<size_t, size_t>> rows;  // sequence and position of each row of logits
+      for (size_t i = 0; i < draw(1, open.size()) || batch.empty(); ++i) {
+        if (i == open.size()) break;
+        const size_t s = open[i], count = draw(1, sequences[s].size() - computed[s]);
+        const auto wanted = std::array{worker::BatchSpan::Logits::kNone, worker::BatchSpan::Logits::kLast,
+                                       worker::BatchSpan::Logits::kLast}[draw(0, 2)];
+        batch.push_back({.tokens = sequences[s].subspan(computed[s], count),
+                         .first_position = static_cast<int64_t>(computed[s]),
+                         .kv = &kv[s],
+                         .logits = wanted});
+        computed[s] += count;
+        if (wanted == worker::BatchSpan::Logits::kLast) rows.emplace_back(s, computed[s] - 1);
+      }
+      const std::span<const float> logits = model.Forward(batch, *cache);
+      ASSERT_EQ(logits.size(), rows.size() * vocab);
+      for (size_t r = 0; r < rows.size(); ++r) {
+        const auto [s, position] = rows[r];
+        ASSERT_EQ(hash(logits.subspan(r * vocab, vocab)), expected[s][position])
+            << "schedule " << schedule << ", sequence " << s << ", position " << position << ", "
+            << model.pool().threads() << " threads";
+        ++compared;
+      }
+      std::erase_if(open, [&](size_t s) { return computed[s] == sequences[s].size(); });
+    }
+    for (worker::KvSequence& sequence : kv) cache->Release(sequence);
+  }
+  EXPECT_GT(compared, kSchedules * 3);
 }
 
 }  // namespace
