@@ -49,8 +49,9 @@ class CountReactor final : public grpc::ServerUnaryReactor {
              v1::CountTokensResponse* response) {
     std::function<void()> cancel = gateway.CountTokens(
         request, DeadlineOf(context), [this, response](absl::StatusOr<v1::CountTokensResponse> counted) {
-          if (counted.ok()) *response = *std::move(counted);
-          Finish(base::ToGrpc(counted.status()));
+          const absl::Status status = counted.status();
+          if (status.ok()) *response = *std::move(counted);
+          Finish(base::ToGrpc(status));
         });
     base::MutexLock lock(&mu_);
     cancel_ = std::move(cancel);

@@ -110,7 +110,7 @@ cmd_format() { (cd "$LINNET_CHECKOUT" && cpp_files | xargs -r clang-format -i); 
 
 cmd_check() {  # [--all]: clang-tidy over everything instead of what differs from the main branch's last commit
   run_lint
-  build_preset dev
+  build_preset dev proto_sources
   local files
   cd "$LINNET_CHECKOUT"
   if [[ ${1:-} == --all ]]; then

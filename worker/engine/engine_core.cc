@@ -218,8 +218,10 @@ void EngineCore::EndCancelledAndLate() {
 
 StepPlan EngineCore::Plan() const {
   std::vector<RunningView> running;
+  running.reserve(running_.size());
   for (const SequencePtr& s : running_) running.push_back({.prefill_tokens = s->decoding() ? 0 : s->pending()});
   std::vector<QueuedView> queued;
+  queued.reserve(queued_.size());
   for (const SequencePtr& s : queued_) {
     queued.push_back({.prompt_tokens = s->prompt_tokens(), .kv_blocks = KvCache::BlocksFor(s->max_total)});
   }
