@@ -101,7 +101,7 @@ void RunTask(const Task& task, const AttentionSpan& span, const AttentionParams&
   for (int t = 0; t < task.tokens; ++t) {
     const int64_t position = span.first_position + task.first_token + t;
     for (int h = 0; h < group; ++h) {
-      const auto r = static_cast<size_t>(t * group + h);
+      const auto r = static_cast<size_t>(int64_t{t} * group + h);
       s.first_visible[r] = FirstVisible(position, params.window);
       s.end_visible[r] = position + 1;
       s.states[r] = {};
@@ -145,7 +145,7 @@ void RunTask(const Task& task, const AttentionSpan& span, const AttentionParams&
     float* const out =
         span.out + (task.first_token + r / group) * span.out_stride + (task.kv_head * group + r % group) * head_dim;
     const float sum = s.states[static_cast<size_t>(r)].sum;
-    for (int d = 0; d < head_dim; ++d) out[d] = s.state_out[static_cast<size_t>(r * head_dim + d)] / sum;
+    for (int d = 0; d < head_dim; ++d) out[d] = s.state_out[static_cast<size_t>(int64_t{r} * head_dim + d)] / sum;
   }
 }
 

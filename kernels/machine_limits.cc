@@ -82,9 +82,9 @@ Rate MeasureRead(const ReadBuffer& buffer, const MachineLimitsOptions& options, 
     });
   };
   const int passes = std::max(1, static_cast<int>(absl::ToDoubleSeconds(options.sample) / run(1)));
-  std::vector<double> rates;
-  for (int i = 0; i < options.samples; ++i) {
-    rates.push_back(static_cast<double>(buffer.count()) * 8 * passes / run(passes));
+  std::vector<double> rates(static_cast<size_t>(options.samples));
+  for (double& rate : rates) {
+    rate = static_cast<double>(buffer.count()) * 8 * passes / run(passes);
   }
   return RateOf(std::move(rates));
 }

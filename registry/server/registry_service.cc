@@ -29,8 +29,9 @@ class Unary {
   template <class T>
   ServerUnaryReactor* End(absl::StatusOr<T> result, T* response) const {
     ServerUnaryReactor* const reactor = reactor_;
-    if (result.ok()) *response = *std::move(result);
-    End(result.status());
+    const absl::Status status = result.status();
+    if (status.ok()) *response = *std::move(result);
+    End(status);
     return reactor;
   }
 

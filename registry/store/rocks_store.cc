@@ -102,7 +102,7 @@ class RocksStore final : public Store, private Transaction::Reader {
   absl::Status Open();
 
   void WriteAsync(Mutation mutation, std::function<void(absl::Status)> done) override {
-    absl::Status refusal;
+    absl::Status refusal;  // OK: `done` is the queue's
     {
       base::MutexLock lock(&mu_);
       if (stopping_) {
@@ -116,7 +116,7 @@ class RocksStore final : public Store, private Transaction::Reader {
         queue_.push_back({std::move(mutation), std::move(done)});
       }
     }
-    if (!refusal.ok()) return done(refusal);
+    if (!refusal.ok()) return done(refusal);  // NOLINT(bugprone-use-after-move)
     work_.NotifyOne();
   }
 
@@ -208,6 +208,7 @@ absl::Status RocksStore::OpenFamilies() {
     names = {rocksdb::kDefaultColumnFamilyName};
   }
   std::vector<rocksdb::ColumnFamilyDescriptor> descriptors;
+  descriptors.reserve(names.size());
   for (const std::string& name : names) descriptors.emplace_back(name, options);
   rocksdb::DB* db = nullptr;
   if (rocksdb::Status s = rocksdb::DB::Open(options, options_.path, descriptors, &all_handles_, &db); !s.ok()) {

@@ -75,8 +75,8 @@ class Rows {
  private:
   template <class F>
   void Add(Json row, int64_t tokens, const std::string& title, const F& measure) {
-    std::vector<double> rates;
-    for (int i = 0; i < options_.repetitions; ++i) rates.push_back(static_cast<double>(tokens) / measure());
+    std::vector<double> rates(static_cast<size_t>(options_.repetitions));
+    for (double& rate : rates) rate = static_cast<double>(tokens) / measure();
     row["tokens_per_s"] = rates;
     rows_.push_back(std::move(row));
     absl::StrAppendFormat(&table_, "%-18s", title);

@@ -46,10 +46,12 @@ absl::Status ChildProcess::Start() {
   const int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
 
   std::vector<std::string> args = {options_.program};
+  args.reserve(1 + options_.args.size() + options_.ports.size() + 1);
   args.insert(args.end(), options_.args.begin(), options_.args.end());
   for (const ListenPort& port : options_.ports) args.push_back(absl::StrCat(port.flag, "=127.0.0.1:", port.port));
   args.push_back(absl::StrCat("--ready-file=", options_.ready_path));
   std::vector<char*> argv;
+  argv.reserve(args.size() + 1);
   for (std::string& arg : args) argv.push_back(arg.data());
   argv.push_back(nullptr);
 

@@ -117,7 +117,7 @@ std::string Scaled(double value, double step, const std::vector<const char*>& un
     ++unit;
   }
   if (unit == 0) return absl::StrFormat("%.0f%s", value, units[0]);
-  return absl::StrFormat(value < 100 ? "%.1f%s" : "%.0f%s", value, units[unit]);
+  return absl::StrFormat("%.*f%s", value < 100 ? 1 : 0, value, units[unit]);
 }
 
 }  // namespace

@@ -49,6 +49,7 @@ absl::Status Overhead(const std::string& gateway, const std::string& worker, con
 absl::StatusOr<double> Together(const Target& target, const std::string& prompt, int streams, uint32_t tokens) {
   std::vector<absl::StatusOr<CallTimes>> results(streams, absl::UnknownError("not run"));
   std::vector<std::thread> threads;
+  threads.reserve(static_cast<size_t>(streams));
   const auto start = std::chrono::steady_clock::now();
   for (int s = 0; s < streams; ++s) {
     threads.emplace_back([&, s] { results[s] = target.Generate(prompt + std::to_string(s), tokens); });

@@ -285,6 +285,7 @@ absl::Status PlaceTensors(GgufReader& in, std::span<const std::byte> bytes, uint
     entry.tensor.data = bytes.subspan(data_begin + entry.offset, entry.bytes);
   }
   std::vector<const TensorEntry*> by_offset;
+  by_offset.reserve(entries.size());
   for (const TensorEntry& entry : entries) by_offset.push_back(&entry);
   std::sort(by_offset.begin(), by_offset.end(),
             [](const TensorEntry* a, const TensorEntry* b) { return a->offset < b->offset; });

@@ -48,6 +48,7 @@ double MeasureReadBandwidth(int threads, absl::Duration duration) {
   std::atomic<bool> go{false}, stop{false};
   std::atomic<uint64_t> bytes{0}, sink{0};
   std::vector<std::jthread> readers;
+  readers.reserve(static_cast<size_t>(threads));
   for (int t = 0; t < threads; ++t) {
     readers.push_back(base::StartThread("bandwidth", [&] {
       std::vector<uint64_t> buffer(words, 1);  // touched: pages of our own
