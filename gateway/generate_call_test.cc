@@ -15,7 +15,6 @@
 namespace linnet::gateway {
 namespace {
 
-using ::testing::HasSubstr;
 using Writer = FakeWorker::Writer;
 
 struct Outcome {

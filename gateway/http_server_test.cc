@@ -22,7 +22,6 @@ namespace linnet::gateway {
 namespace {
 
 using nlohmann::json;
-using ::testing::ElementsAre;
 using ::testing::EndsWith;
 using ::testing::HasSubstr;
 using ::testing::Not;
