@@ -48,7 +48,7 @@ class TinyModel : public ::testing::TestWithParam<std::string> {
   }
 
   Weights Load(kernels::Precision precision) {
-    return *worker::LoadWeights(*file_, model_, bindings_, precision, pool_, nullptr);
+    return *worker::LoadWeights(*file_, model_, bindings_, {.precision = precision, .pool = &pool_});
   }
 
   // The largest deviation from the golden logits, as a part of the largest logit.
