@@ -2,8 +2,8 @@
 
 import concurrent.futures
 import hashlib
-import shutil
 import json
+import shutil
 import socket
 import subprocess
 import threading
