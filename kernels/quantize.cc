@@ -34,7 +34,8 @@ uint16_t Bf16FromF32(float value) {
 void StoreU16(uint16_t value, uint8_t* at) { std::memcpy(at, &value, sizeof(value)); }
 
 // What an error in each of n weights counts: without calibration, all the same. (Weighting by the magnitude of the
-// weights themselves, tried as |x| and x^2 beside their mean, raised the perplexity of Q4_K, Q6_K and Q4_0 models.)
+// weights themselves, tried as |x| and x^2 beside their mean, gained nothing for Q4_K and Q6_K models, and for Q4_0 on
+// one text but not on another.)
 void FillWeights(const float* importance, int n, float* w) {
   if (importance != nullptr) {
     std::memcpy(w, importance, static_cast<size_t>(n) * sizeof(float));

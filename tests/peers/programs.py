@@ -52,7 +52,22 @@ def _joined(numbers):
     return ",".join(str(n) for n in numbers)
 
 
-class Linnet:
+class _Rows:
+    """A program whose _rows(*args) answers (rows, seconds of the process, peak bytes), as `linnet bench rows` prints them."""
+
+    def load(self):
+        return {"load": [self._rows("--prefill", "1")[1]]}
+
+    def prefill(self, lengths):
+        rows, _, peak = self._rows("--prefill", _joined(lengths))
+        return {**{f"prefill {r['tokens']}": r["tokens_per_s"] for r in rows}, "memory": [peak]}
+
+    def decode(self, contexts, repetitions):
+        rows, _, _ = self._rows("--decode", _joined(contexts), "--repetitions", str(repetitions))
+        return {f"decode {r['context']}": r["tokens_per_s"] for r in rows}
+
+
+class Linnet(_Rows):
     name = "Linnet"
 
     def __init__(self, binary, model, threads, gen_tokens, isa):
@@ -77,17 +92,6 @@ class Linnet:
 
     def limits(self, read_bytes):
         return self._bench("limits", "--read-mib", str(max(1, read_bytes >> 20)), "--samples", "3")[0]
-
-    def load(self):
-        return {"load": [self._rows("--prefill", "1")[1]]}
-
-    def prefill(self, lengths):
-        rows, _, peak = self._rows("--prefill", _joined(lengths))
-        return {**{f"prefill {r['tokens']}": r["tokens_per_s"] for r in rows}, "memory": [peak]}
-
-    def decode(self, contexts, repetitions):
-        rows, _, _ = self._rows("--decode", _joined(contexts), "--repetitions", str(repetitions))
-        return {f"decode {r['context']}": r["tokens_per_s"] for r in rows}
 
     def streams(self, counts):
         rows, _, _ = self._rows("--streams", _joined(counts), "--stream-context", str(STREAM_CONTEXT))
@@ -178,7 +182,7 @@ class LlamaCpp:
         return f"{_run([*query, 'llama.cpp'])[0]} (ggml {_run([*query, 'libggml0'])[0]})"
 
 
-class OpenVino:
+class OpenVino(_Rows):
     """OpenVINO GenAI, which reads GGUF files of some families and formats."""
     name = "OpenVINO"
 
@@ -198,17 +202,6 @@ class OpenVino:
              str(self.threads), "--gen-tokens", str(self.gen_tokens), "--seed", str(random.randrange(1 << 30)),
              *self.choices, *args], self.env)
         return json.loads(out.splitlines()[-1])["rows"], seconds, peak
-
-    def load(self):
-        return {"load": [self._rows("--prefill", "1")[1]]}
-
-    def prefill(self, lengths):
-        rows, _, peak = self._rows("--prefill", _joined(lengths))
-        return {**{f"prefill {r['tokens']}": r["tokens_per_s"] for r in rows}, "memory": [peak]}
-
-    def decode(self, contexts, repetitions):
-        rows, _, _ = self._rows("--decode", _joined(contexts), "--repetitions", str(repetitions))
-        return {f"decode {r['context']}": r["tokens_per_s"] for r in rows}
 
     def streams(self, counts):
         raise Failed("not compared: its batches are scheduled by its own server")
