@@ -7,29 +7,30 @@
 
 #include "absl/log/check.h"
 #include "kernels/attention_part.h"
-#include "kernels/float16.h"
 #include "kernels/isa.h"
 
 namespace linnet::kernels {
 namespace {
 
 constexpr float kMinusInfinity = -std::numeric_limits<float>::infinity();
+constexpr int64_t kTasksPerThread = 4, kMostPartsPerTask = 16;
 // Query rows (tokens x heads of a group) that go through the context together.
-constexpr int kRowsPerTask = 48;
+constexpr int kRowsPerTask = 96;
 
-const AttentionTable* Table() {
-  const auto isa = ActiveIsa();
-  CHECK_OK(isa.status());
-  return AttentionTableFor(*isa);
-}
+// What the active ISA brings.
+struct Kernels {
+  const AttentionTable* table;  // nullptr: plain loops
+  QuantizeRowFn quantize;
+  QuantMatmulFn multiply_keys;
 
-int64_t KeyIndex(const KvBlocks& kv, int head, int64_t in_block, int d) {
-  return head * int64_t{kv.block_tokens} * kv.head_dim + (in_block / kKeyTile * kv.head_dim + d) * kKeyTile +
-         in_block % kKeyTile;
-}
-int64_t ValueIndex(const KvBlocks& kv, int head, int64_t in_block, int d) {
-  return ((int64_t{kv.kv_heads} + head) * kv.block_tokens + in_block) * kv.head_dim + d;
-}
+  static Kernels Active() {
+    const auto active = ActiveIsa();
+    CHECK_OK(active.status());
+    // Products as small as these are not for the tile unit; the bits are the same.
+    const Isa isa = *active == Isa::kAvx512Amx ? Isa::kAvx512Vnni : *active;
+    return {AttentionTableFor(isa), QuantizeRowFor(isa), QuantMatmulTableFor(isa).q8_0};
+  }
+};
 
 int64_t FirstVisible(int64_t position, int64_t window) {
   return window > 0 ? std::max<int64_t>(0, position + 1 - window) : 0;
@@ -42,13 +43,14 @@ struct RowState {
 };
 
 // Adds a part. Parts come in the order of their tokens, everywhere.
-void Merge(RowState& state, float* out, float part_max, float part_sum, const float* part_out, int head_dim) {
+void Merge(const AttentionTable& table, RowState& state, float* out, float part_max, float part_sum,
+           const float* part_out, int head_dim) {
   if (part_max == kMinusInfinity) return;
   const float max = std::max(state.max, part_max);
-  const float keep = std::exp(state.max - max), add = std::exp(part_max - max);
+  const float keep = std::exp2(state.max - max), add = std::exp2(part_max - max);
   state.max = max;
   state.sum = state.sum * keep + part_sum * add;
-  for (int d = 0; d < head_dim; ++d) out[d] = out[d] * keep + part_out[d] * add;
+  table.scale_add(out, keep, part_out, add, head_dim);
 }
 
 // A block of query tokens of one span and one key/value head, over the parts [first_part, end_part).
@@ -57,13 +59,14 @@ struct Task {
   int kv_head = 0;
   int first_token = 0, tokens = 0;
   int64_t first_part = 0, end_part = 0;
-  int64_t partial =
-      -1;  // where its part goes in the shared scratch, in rows; -1: it sees all parts and writes the output
+  // Where its parts go in the shared scratch, in rows, part by part; -1: it sees all parts and writes the output.
+  int64_t partial = -1;
 };
 
 // What one thread needs for a task; kept from call to call.
 struct Scratch {
-  std::vector<float> q, scores, out, state_out, max, sum;
+  std::vector<float> q, scores, wide, out, state_out, max, sum;
+  std::vector<ActivationGroup> q8;
   std::vector<RowState> states;
   std::vector<int64_t> first_visible, end_visible;
 
@@ -82,6 +85,7 @@ struct Scratch {
       out.resize(values);
       state_out.resize(values);
     }
+    if (const auto part = static_cast<size_t>(kPartTokens * head_dim); wide.size() < part) wide.resize(part);
   }
 };
 
@@ -91,10 +95,27 @@ struct Partials {
   int64_t row_floats = 0;
 };
 
-void RunTask(const Task& task, const AttentionSpan& span, const AttentionParams& params, const AttentionTable& table,
+// The task's rows of queries, in q, as integers.
+ActivationBlocks QuantizeQueries(const Kernels& kernels, const KvBlocks& kv, int rows, Scratch& s) {
+  const int64_t groups = kv.groups(), block_rows = std::min<int64_t>(rows, kActivationBlock);
+  const auto needed = static_cast<size_t>((rows + block_rows - 1) / block_rows * block_rows * groups);
+  if (s.q8.size() < needed) s.q8.resize(needed);
+  const ActivationBlocks blocks = {.block_rows = block_rows, .groups = groups, .data = s.q8.data()};
+  thread_local std::vector<float> padded;
+  padded.assign(static_cast<size_t>(groups * kGroup), 0.0f);
+  for (int r = 0; r < rows; ++r) {
+    std::copy_n(s.q.data() + int64_t{r} * kv.head_dim, kv.head_dim, padded.data());
+    kernels.quantize(padded.data(), groups, block_rows, blocks.Row(r));
+  }
+  return blocks;
+}
+
+void RunTask(const Task& task, const AttentionSpan& span, const AttentionParams& params, const Kernels& kernels,
              float* partials, int64_t row_floats) {
+  const AttentionTable& table = *kernels.table;
   const KvBlocks& kv = span.kv;
   const int head_dim = kv.head_dim, group = params.q_heads / kv.kv_heads, rows = task.tokens * group;
+  const float q_scale = params.softcap > 0 ? params.scale : params.scale * kLog2E;
   thread_local Scratch s;
   s.Fit(rows, head_dim);
   int64_t first_seen = std::numeric_limits<int64_t>::max(), end_seen = 0;
@@ -106,24 +127,34 @@ void RunTask(const Task& task, const AttentionSpan& span, const AttentionParams&
       s.end_visible[r] = position + 1;
       s.states[r] = {};
       const float* const q = span.q + (task.first_token + t) * span.q_stride + (task.kv_head * group + h) * head_dim;
-      for (int d = 0; d < head_dim; ++d)
-        s.q[r * static_cast<size_t>(head_dim) + static_cast<size_t>(d)] = q[d] * params.scale;
+      table.scale(q, q_scale, head_dim, s.q.data() + r * static_cast<size_t>(head_dim));
     }
     first_seen = std::min(first_seen, FirstVisible(position, params.window));
     end_seen = position + 1;
   }
   if (task.partial < 0) std::fill_n(s.state_out.begin(), rows * head_dim, 0.0f);
+  ActivationBlocks q8;
+  QuantLayout key_layout;
+  if (kv.type == DType::kQ8_0) {
+    q8 = QuantizeQueries(kernels, kv, rows, s);
+    key_layout = QuantLayout::For(DType::kQ8_0, kv.block_tokens, kv.groups() * kGroup);
+  }
   for (int64_t part = task.first_part; part < task.end_part; ++part) {
     table.part({.kv = &kv,
                 .kv_head = task.kv_head,
                 .begin = std::max(first_seen, part * kPartTokens),
                 .end = std::min(end_seen, (part + 1) * kPartTokens),
+                .next_end = part + 1 < task.end_part ? std::min(end_seen, (part + 2) * kPartTokens) : 0,
                 .rows = rows,
                 .q = s.q.data(),
+                .q8 = q8,
+                .key_layout = &key_layout,
+                .multiply_keys = kernels.multiply_keys,
                 .first_visible = s.first_visible.data(),
                 .end_visible = s.end_visible.data(),
                 .softcap = params.softcap,
                 .scores = s.scores.data(),
+                .wide = s.wide.data(),
                 .max = s.max.data(),
                 .sum = s.sum.data(),
                 .out = s.out.data()});
@@ -131,10 +162,10 @@ void RunTask(const Task& task, const AttentionSpan& span, const AttentionParams&
       const auto i = static_cast<size_t>(r);
       const float* const out = s.out.data() + r * head_dim;
       if (task.partial < 0) {
-        Merge(s.states[i], s.state_out.data() + r * head_dim, s.max[i], s.sum[i], out, head_dim);
+        Merge(table, s.states[i], s.state_out.data() + r * head_dim, s.max[i], s.sum[i], out, head_dim);
         continue;
       }
-      float* const to = partials + (task.partial + r) * row_floats;
+      float* const to = partials + (task.partial + (part - task.first_part) * rows + r) * row_floats;
       to[0] = s.max[i];
       to[1] = s.sum[i];
       std::copy_n(out, head_dim, to + 2);
@@ -144,34 +175,30 @@ void RunTask(const Task& task, const AttentionSpan& span, const AttentionParams&
   for (int r = 0; r < rows; ++r) {
     float* const out =
         span.out + (task.first_token + r / group) * span.out_stride + (task.kv_head * group + r % group) * head_dim;
-    const float sum = s.states[static_cast<size_t>(r)].sum;
-    for (int d = 0; d < head_dim; ++d) out[d] = s.state_out[static_cast<size_t>(int64_t{r} * head_dim + d)] / sum;
+    table.scale(s.state_out.data() + r * head_dim, 1.0f / s.states[static_cast<size_t>(r)].sum, head_dim, out);
   }
 }
 
 // Merges what the parts of one (span, key/value head) left, beginning at tasks[first]. Returns the task after them.
-size_t MergeParts(const std::vector<Task>& tasks, size_t first, const AttentionSpan& span, int group,
-                  const Partials& partials) {
+size_t MergeParts(const AttentionTable& table, const std::vector<Task>& tasks, size_t first, const AttentionSpan& span,
+                  int group, const Partials& partials) {
   const Task& task = tasks[first];
-  const int head_dim = span.kv.head_dim;
+  const int head_dim = span.kv.head_dim, rows = task.tokens * group;
   size_t end = first;
   while (end < tasks.size() && tasks[end].span == task.span && tasks[end].kv_head == task.kv_head) ++end;
-  for (int r = 0; r < task.tokens * group; ++r) {
+  for (int r = 0; r < rows; ++r) {
     float* const out = span.out + r / group * span.out_stride + (task.kv_head * group + r % group) * head_dim;
     std::fill_n(out, head_dim, 0.0f);
     RowState state;
     for (size_t i = first; i < end; ++i) {
-      const float* const row = partials.rows.data() + (tasks[i].partial + r) * partials.row_floats;
-      Merge(state, out, row[0], row[1], row + 2, head_dim);
+      for (int64_t part = 0; part < tasks[i].end_part - tasks[i].first_part; ++part) {
+        const float* const row = partials.rows.data() + (tasks[i].partial + part * rows + r) * partials.row_floats;
+        Merge(table, state, out, row[0], row[1], row + 2, head_dim);
+      }
     }
-    for (int d = 0; d < head_dim; ++d) out[d] /= state.sum;
+    table.scale(out, 1.0f / state.sum, head_dim, out);
   }
   return end;
-}
-
-float Load(const KvBlocks& kv, int64_t token, int64_t index) {
-  const std::byte* const block = kv.blocks[static_cast<size_t>(token / kv.block_tokens)];
-  return kv.type == DType::kF32 ? reinterpret_cast<const float*>(block)[index] : LoadF16(block + 2 * index);
 }
 
 // One query row, plain loops.
@@ -186,7 +213,7 @@ void ReferenceRow(const AttentionSpan& span, const AttentionParams& params, int 
   float max = kMinusInfinity;
   for (int64_t t = first; t <= position; ++t) {
     float score = 0;
-    for (int d = 0; d < kv.head_dim; ++d) score += q[d] * Load(kv, t, KeyIndex(kv, kv_head, t % kv.block_tokens, d));
+    for (int d = 0; d < kv.head_dim; ++d) score += q[d] * LoadKey(kv, kv_head, t, d);
     score *= params.scale;
     if (params.softcap > 0) score = params.softcap * std::tanh(score / params.softcap);
     weights[static_cast<size_t>(t - first)] = score;
@@ -197,7 +224,7 @@ void ReferenceRow(const AttentionSpan& span, const AttentionParams& params, int 
   for (int d = 0; d < kv.head_dim; ++d) {
     float value = 0;
     for (int64_t t = first; t <= position; ++t) {
-      value += weights[static_cast<size_t>(t - first)] * Load(kv, t, ValueIndex(kv, kv_head, t % kv.block_tokens, d));
+      value += weights[static_cast<size_t>(t - first)] * LoadValue(kv, kv_head, t, d);
     }
     out[d] = value / sum;
   }
@@ -216,45 +243,21 @@ void ReferenceAttention(std::span<const AttentionSpan> spans, const AttentionPar
 
 }  // namespace
 
-void StoreKv(const KvBlocks& kv, int64_t first_position, int tokens, const float* k, int64_t k_stride, const float* v,
-             int64_t v_stride) {
-  const AttentionTable* const table = Table();
-  const int n = kv.kv_heads * kv.head_dim;
-  thread_local std::vector<uint16_t> half;
-  half.resize(static_cast<size_t>(n));
-  const auto to_f16 = [&](const float* from) {
-    if (table != nullptr) return table->to_f16(from, n, half.data());
-    for (int i = 0; i < n; ++i) half[static_cast<size_t>(i)] = F16FromF32(std::clamp(from[i], -65504.0f, 65504.0f));
-  };
-  const auto store = [&](auto* block, const auto* from, int64_t in_block, auto index) {
-    for (int head = 0; head < kv.kv_heads; ++head) {
-      for (int d = 0; d < kv.head_dim; ++d) block[index(kv, head, in_block, d)] = *from++;
-    }
-  };
-  for (int t = 0; t < tokens; ++t) {
-    const int64_t position = first_position + t, in_block = position % kv.block_tokens;
-    std::byte* const block = kv.blocks[static_cast<size_t>(position / kv.block_tokens)];
-    if (kv.type == DType::kF32) {
-      store(reinterpret_cast<float*>(block), k + t * k_stride, in_block, KeyIndex);
-      store(reinterpret_cast<float*>(block), v + t * v_stride, in_block, ValueIndex);
-    } else {
-      to_f16(k + t * k_stride);
-      store(reinterpret_cast<uint16_t*>(block), half.data(), in_block, KeyIndex);
-      to_f16(v + t * v_stride);
-      store(reinterpret_cast<uint16_t*>(block), half.data(), in_block, ValueIndex);
-    }
-  }
-}
-
 void Attention(std::span<const AttentionSpan> spans, const AttentionParams& params, ThreadPool& pool) {
-  const AttentionTable* const table = params.reference ? nullptr : Table();
-  if (table == nullptr) return ReferenceAttention(spans, params, pool);
+  const Kernels kernels = Kernels::Active();
+  if (params.reference || kernels.table == nullptr) return ReferenceAttention(spans, params, pool);
   // The calling thread's, and lent to the region.
   thread_local std::vector<Task> tasks_storage;
   thread_local Partials partials_storage;
   std::vector<Task>& tasks = tasks_storage;
   Partials& partials = partials_storage;
   tasks.clear();
+  // Parts of one task where few rows see a long context: some for each thread.
+  int64_t all_parts = 0;
+  for (const AttentionSpan& span : spans) {
+    all_parts += span.kv.kv_heads * ((span.first_position + span.tokens - 1) / kPartTokens + 1);
+  }
+  const int64_t run = std::clamp<int64_t>(all_parts / (pool.threads() * kTasksPerThread), 1, kMostPartsPerTask);
   int64_t partial_rows = 0;
   int widest = 0;
   for (size_t i = 0; i < spans.size(); ++i) {
@@ -277,11 +280,11 @@ void Attention(std::span<const AttentionSpan> spans, const AttentionParams& para
           continue;
         }
         const int64_t end_part = task.end_part;
-        for (int64_t part = task.first_part; part < end_part; ++part) {
+        for (int64_t part = task.first_part; part < end_part; part += run) {
           task.first_part = part;
-          task.end_part = part + 1;
+          task.end_part = std::min(end_part, part + run);
           task.partial = partial_rows;
-          partial_rows += int64_t{task.tokens} * group;
+          partial_rows += (task.end_part - part) * task.tokens * group;
           tasks.push_back(task);
         }
       }
@@ -293,12 +296,12 @@ void Attention(std::span<const AttentionSpan> spans, const AttentionParams& para
   pool.ParallelFor(static_cast<int64_t>(tasks.size()), 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t i = begin; i < end; ++i) {
       const Task& task = tasks[static_cast<size_t>(i)];
-      RunTask(task, spans[static_cast<size_t>(task.span)], params, *table, partials.rows.data(), partials.row_floats);
+      RunTask(task, spans[static_cast<size_t>(task.span)], params, kernels, partials.rows.data(), partials.row_floats);
     }
   });
   for (size_t i = 0; i < tasks.size();) {
     const AttentionSpan& span = spans[static_cast<size_t>(tasks[i].span)];
-    i = tasks[i].partial < 0 ? i + 1 : MergeParts(tasks, i, span, params.q_heads / span.kv.kv_heads, partials);
+    i = tasks[i].partial < 0 ? i + 1 : MergeParts(*kernels.table, tasks, i, span, params.q_heads / span.kv.kv_heads, partials);
   }
 }
 

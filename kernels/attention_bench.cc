@@ -4,7 +4,9 @@
 #include <random>
 #include <vector>
 
+#include "absl/log/check.h"
 #include "benchmark/benchmark.h"
+#include "kernels/aligned_buffer.h"
 #include "kernels/attention.h"
 #include "kernels/bench_yardsticks.h"
 #include "kernels/kernel_test_data.h"
@@ -25,16 +27,19 @@ class Caches {
     const int64_t blocks = (tokens + kBlockTokens - 1) / kBlockTokens;
     bytes_ = blocks * kv_.BytesPerBlock();
     const size_t layers = static_cast<size_t>(std::max<int64_t>(1, testing::kStreamBytes / bytes_));
-    memory_.assign(layers, std::vector<std::byte>(static_cast<size_t>(bytes_)));
+    auto memory = AlignedBuffer::Create(static_cast<int64_t>(layers) * bytes_);
+    CHECK_OK(memory.status());
+    memory_ = *std::move(memory);
     pointers_.resize(layers);
     for (size_t layer = 0; layer < layers; ++layer) {
-      for (int64_t b = 0; b < blocks; ++b) pointers_[layer].push_back(&memory_[layer][b * kv_.BytesPerBlock()]);
+      std::byte* const first = At(layer);
+      for (int64_t b = 0; b < blocks; ++b) pointers_[layer].push_back(first + b * kv_.BytesPerBlock());
     }
     std::mt19937 random(3);
     const int64_t row = int64_t{kv_heads} * head_dim;
     const auto k = testing::RandomFloats(tokens * row, random), v = testing::RandomFloats(tokens * row, random);
     StoreKv(Layer(0), 0, static_cast<int>(tokens), k.data(), row, v.data(), row);
-    for (size_t layer = 1; layer < layers; ++layer) memory_[layer] = memory_[0];
+    for (size_t layer = 1; layer < layers; ++layer) std::copy_n(At(0), bytes_, At(layer));
   }
   KvBlocks Layer(size_t i) const {
     KvBlocks kv = kv_;
@@ -44,9 +49,13 @@ class Caches {
   int64_t bytes() const { return bytes_; }
 
  private:
+  std::byte* At(size_t layer) const {
+    return reinterpret_cast<std::byte*>(memory_.data()) + static_cast<int64_t>(layer) * bytes_;
+  }
+
   KvBlocks kv_;
   int64_t bytes_ = 0;
-  std::vector<std::vector<std::byte>> memory_;
+  AlignedBuffer memory_;
   std::vector<std::vector<std::byte*>> pointers_;
 };
 

@@ -4,8 +4,10 @@
 #include <cmath>
 #include <cstring>
 #include <limits>
+#include <span>
 
 #include "kernels/attention_part.h"
+#include "kernels/float16.h"
 #include "kernels/kernel_test_util.h"
 
 namespace linnet::kernels {
@@ -61,23 +63,49 @@ struct Sequence {
   std::vector<float> k, v, q;
 };
 
-// In double, straight from the formula and from what was stored, not through the cache.
-std::vector<double> Exact(const Sequence& s, int64_t first, int tokens, const AttentionParams& params) {
+// Heads of head_dim elements as they are stored.
+std::vector<float> Stored(std::vector<float> x, DType type, int head_dim) {
+  if (type == DType::kF16) {
+    for (float& v : x) v = F32FromF16(F16FromF32(v));
+  }
+  if (type != DType::kQ8_0) return x;
+  for (size_t head = 0; head < x.size(); head += static_cast<size_t>(head_dim)) {
+    for (int begin = 0; begin < head_dim; begin += 32) {
+      const std::span<float> group(x.data() + head + begin, static_cast<size_t>(std::min(32, head_dim - begin)));
+      float amax = 0;
+      for (const float v : group) amax = std::max(amax, std::fabs(v));
+      const float scale = F32FromF16(F16FromF32(amax / 127));
+      for (float& v : group) v = amax == 0 ? 0 : scale * std::nearbyint(v * (127 / amax));
+    }
+  }
+  return x;
+}
+
+// In double, straight from the formula and from what was stored, not through the cache. Over Q8_0, vectors multiply with
+// queries in 8 bits too (whose scale is not rounded).
+std::vector<double> Exact(const Sequence& s, int64_t first, int tokens, const AttentionParams& params,
+                          bool quantized_queries) {
   std::vector<double> out;
-  const auto stored = [&](float x) { return s.kv.type == DType::kF16 ? F32FromF16(F16FromF32(x)) : x; };
+  const std::vector<float> keys = Stored(s.k, s.kv.type, s.head_dim), values = Stored(s.v, s.kv.type, s.head_dim);
   for (int64_t position = first; position < first + tokens; ++position) {
     for (int h = 0; h < s.q_heads; ++h) {
       const int kv_head = h / (s.q_heads / s.kv_heads);
       const int64_t begin = params.window > 0 ? std::max<int64_t>(0, position + 1 - params.window) : 0;
       std::vector<double> p;
       double max = -INFINITY, sum = 0;
+      std::vector<double> query;
+      for (int d = 0; d < s.head_dim; ++d) query.push_back(s.q[(position * s.q_heads + h) * s.head_dim + d] * params.scale);
+      for (int begin = 0; quantized_queries && begin < s.head_dim; begin += 32) {
+        const std::span<double> group(query.data() + begin, static_cast<size_t>(std::min(32, s.head_dim - begin)));
+        float amax = 0;
+        for (const double v : group) amax = std::max(amax, std::fabs(static_cast<float>(v)));
+        for (double& v : group) v = amax / 127 * std::nearbyint(static_cast<float>(v) * (127 / amax));
+      }
       for (int64_t t = begin; t <= position; ++t) {
         double score = 0;
         for (int d = 0; d < s.head_dim; ++d) {
-          score += double{s.q[(position * s.q_heads + h) * s.head_dim + d]} *
-                   stored(s.k[(t * s.kv_heads + kv_head) * s.head_dim + d]);
+          score += query[static_cast<size_t>(d)] * keys[(t * s.kv_heads + kv_head) * s.head_dim + d];
         }
-        score *= params.scale;
         if (params.softcap > 0) score = params.softcap * std::tanh(score / params.softcap);
         p.push_back(score);
         max = std::max(max, score);
@@ -86,7 +114,7 @@ std::vector<double> Exact(const Sequence& s, int64_t first, int tokens, const At
       for (int d = 0; d < s.head_dim; ++d) {
         double value = 0;
         for (int64_t t = begin; t <= position; ++t)
-          value += p[t - begin] / sum * stored(s.v[(t * s.kv_heads + kv_head) * s.head_dim + d]);
+          value += p[t - begin] / sum * values[(t * s.kv_heads + kv_head) * s.head_dim + d];
         out.push_back(value);
       }
     }
@@ -113,7 +141,8 @@ struct Geometry {
 constexpr Geometry kGeometries[] = {
     {DType::kF16, 3, 9, 64, 0, 0},      {DType::kF32, 3, 9, 64, 0, 0},    {DType::kF16, 2, 2, 40, 0, 0},
     {DType::kF16, 1, 12, 72, 0, 0},     {DType::kF16, 2, 10, 128, 50, 0}, {DType::kF32, 1, 4, 32, 33, 5.0f},
-    {DType::kF16, 2, 4, 256, 0, 20.0f}, {DType::kF16, 1, 64, 8, 0, 0},
+    {DType::kF16, 2, 4, 256, 0, 20.0f}, {DType::kF16, 1, 64, 8, 0, 0},    {DType::kQ8_0, 3, 9, 64, 0, 0},
+    {DType::kQ8_0, 1, 7, 128, 0, 0},    {DType::kQ8_0, 2, 4, 40, 50, 5},  {DType::kQ8_0, 1, 64, 8, 0, 0},
 };
 
 TEST(Attention, AgreesWithTheFormulaOnEveryIsa) {
@@ -125,12 +154,16 @@ TEST(Attention, AgreesWithTheFormulaOnEveryIsa) {
                            .window = g.window,
                            .softcap = g.softcap};
     for (const auto& [first, tokens] : {std::pair{0, 1}, {0, 37}, {127, 3}, {128, 1}, {255, 1}, {200, 100}, {299, 1}}) {
-      const auto expected = Exact(s, first, tokens, params);
+      const auto expected = Exact(s, first, tokens, params, false);
+      const auto expected_of_vectors =
+          g.type == DType::kQ8_0 ? Exact(s, first, tokens, params, true) : std::vector<double>();
       const std::string what = ::testing::PrintToString(first) + "+" + ::testing::PrintToString(tokens) + " head_dim " +
                                ::testing::PrintToString(g.head_dim);
       for (const Isa isa : SupportedIsas()) {
         const ScopedIsa scoped(isa);
-        ExpectNear(s.Run(first, tokens, params, pool), expected, std::string(IsaName(isa)) + " " + what);
+        ExpectNear(s.Run(first, tokens, params, pool),
+                   g.type == DType::kQ8_0 && isa != Isa::kScalar ? expected_of_vectors : expected,
+                   std::string(IsaName(isa)) + " " + what);
       }
       params.reference = true;
       ExpectNear(s.Run(first, tokens, params, pool), expected, "reference " + what);

@@ -43,17 +43,20 @@ class DenseMatrix : public Matrix {
     return std::max<int64_t>(64, (share + 15) / 16 * 16);
   }
 
-  void MultiplySlice(const Product& product, int64_t stride, Activations& x, int64_t begin,
-                     int64_t end) const override {
-    if (scalar_) return MultiplyScalar(product, stride, x, begin, end);
-    const bool accumulate = product.bias != nullptr || product.residual != nullptr;
-    if (accumulate) Start(product, stride, x.rows(), begin, end);
-    DenseSlice slice{
-        .weights_type = kept_, .x = x.data(), .m = x.rows(), .k = cols(), .y_stride = stride, .accumulate = accumulate};
+  void MultiplySlice(const OutputSlice& out, Activations& x, int64_t begin, int64_t end) const override {
+    if (scalar_) return MultiplyScalar(out, x, begin, end);
+    const bool accumulate = out.bias != nullptr || out.residual != nullptr;
+    if (accumulate) Start(out, x.rows(), end - begin);
+    DenseSlice slice{.weights_type = kept_,
+                     .x = x.data(),
+                     .m = x.rows(),
+                     .k = cols(),
+                     .y_stride = out.stride,
+                     .accumulate = accumulate};
     if (direct_) {
       slice.weights = Row(begin);
       slice.n = end - begin;
-      slice.y = product.y + begin;
+      slice.y = out.y;
       OnednnMultiply(slice);
       return;
     }
@@ -63,24 +66,23 @@ class DenseMatrix : public Matrix {
     slice.weights = wide.data();
     for (int64_t n = begin; n < end; n += kWidenRows) {
       slice.n = std::min(kWidenRows, end - n);
-      slice.y = product.y + n;
+      slice.y = out.y + (n - begin);
       Dequantize(kept_, Row(n), slice.n * cols(), wide.data());
       OnednnMultiply(slice);
     }
   }
 
   // y = bias + residual, to which the product is added.
-  static void Start(const Product& product, int64_t stride, int64_t x_rows, int64_t begin, int64_t end) {
+  static void Start(const OutputSlice& out, int64_t x_rows, int64_t width) {
     for (int64_t r = 0; r < x_rows; ++r) {
-      float* const y = product.y + r * stride;
-      for (int64_t n = begin; n < end; ++n) {
-        const float start = product.residual != nullptr ? product.residual[r * stride + n] : 0.0f;
-        y[n] = start + (product.bias != nullptr ? product.bias[n] : 0.0f);
+      for (int64_t i = 0; i < width; ++i) {
+        const float start = out.residual != nullptr ? out.residual[r * out.stride + i] : 0.0f;
+        out.y[r * out.stride + i] = start + (out.bias != nullptr ? out.bias[i] : 0.0f);
       }
     }
   }
 
-  void MultiplyScalar(const Product& product, int64_t stride, Activations& x, int64_t begin, int64_t end) const {
+  void MultiplyScalar(const OutputSlice& out, Activations& x, int64_t begin, int64_t end) const {
     std::vector<float> w(static_cast<size_t>(cols()));
     for (int64_t n = begin; n < end; ++n) {
       DequantizeRow(n, w.data());
@@ -88,10 +90,10 @@ class DenseMatrix : public Matrix {
         const float* const in = x.data() + r * cols();
         double sum = 0;
         for (int64_t k = 0; k < cols(); ++k) sum += static_cast<double>(w[static_cast<size_t>(k)]) * in[k];
-        const int64_t at = r * stride + n;
-        if (product.bias != nullptr) sum += product.bias[n];
-        if (product.residual != nullptr) sum += product.residual[at];
-        product.y[at] = static_cast<float>(sum);
+        const int64_t i = n - begin, at = r * out.stride + i;
+        if (out.bias != nullptr) sum += out.bias[i];
+        if (out.residual != nullptr) sum += out.residual[at];
+        out.y[at] = static_cast<float>(sum);
       }
     }
   }

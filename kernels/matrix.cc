@@ -4,6 +4,7 @@
 #include <limits>
 #include <string>
 #include <utility>
+#include <vector>
 
 #include "absl/log/check.h"
 #include "absl/status/status.h"
@@ -12,6 +13,7 @@
 #include "kernels/dense_matrix.h"
 #include "kernels/quant_block.h"
 #include "kernels/quant_matrix.h"
+#include "kernels/rows.h"
 
 namespace linnet::kernels {
 
@@ -59,11 +61,33 @@ void Multiply(std::span<const Product> products, Activations& x, ThreadPool& poo
   // Slices of all products are numbered through.
   int64_t slices = 0;
   for (const Product& product : products) {
-    CHECK_EQ(product.weights->cols(), x.cols());
-    product.weights->PrepareForms(x, pool);
-    const int64_t rows = product.weights->SliceRows(x.rows(), pool.threads());
-    slices += (product.weights->rows() + rows - 1) / rows;
+    const Matrix& w = *product.weights;
+    CHECK_EQ(w.cols(), x.cols());
+    w.PrepareForms(x, pool);
+    if (product.gate != nullptr) {
+      CHECK(product.gate->rows() == w.rows() && product.gate->cols() == w.cols() && product.residual == nullptr);
+      product.gate->PrepareForms(x, pool);
+    }
+    const int64_t rows = w.SliceRows(x.rows(), pool.threads());
+    slices += (w.rows() + rows - 1) / rows;
   }
+  const auto multiply = [&x](const Product& product, int64_t begin, int64_t end) {
+    const Matrix& w = *product.weights;
+    const int64_t stride = product.y_stride != 0 ? product.y_stride : w.rows();
+    const OutputSlice out = {.y = product.y + begin,
+                             .stride = stride,
+                             .bias = product.bias != nullptr ? product.bias + begin : nullptr,
+                             .residual = product.residual != nullptr ? product.residual + begin : nullptr};
+    if (product.gate == nullptr) return w.MultiplySlice(out, x, begin, end);
+    product.gate->MultiplySlice({.y = out.y, .stride = stride}, x, begin, end);
+    const int64_t width = end - begin;
+    thread_local std::vector<float> up;
+    if (const auto needed = static_cast<size_t>(x.rows() * width); up.size() < needed) up.resize(needed);
+    w.MultiplySlice({.y = up.data(), .stride = width, .bias = out.bias}, x, begin, end);
+    for (int64_t r = 0; r < x.rows(); ++r) {
+      SiluMul(out.y + r * stride, up.data() + r * width, width, product.reference);
+    }
+  };
   pool.ParallelFor(slices, 1, [&](int64_t begin, int64_t end, int) {
     for (int64_t slice = begin; slice < end; ++slice) {
       int64_t left = slice;
@@ -75,8 +99,7 @@ void Multiply(std::span<const Product> products, Activations& x, ThreadPool& poo
           left -= count;
           continue;
         }
-        w.MultiplySlice(product, product.y_stride != 0 ? product.y_stride : w.rows(), x, left * rows,
-                        std::min(w.rows(), (left + 1) * rows));
+        multiply(product, left * rows, std::min(w.rows(), (left + 1) * rows));
         break;
       }
     }

@@ -95,15 +95,21 @@ class Matrix {
   friend void Multiply(std::span<const struct Product> products, Activations& x, ThreadPool& pool);
   // Makes the forms of x that MultiplySlice reads.
   virtual void PrepareForms(Activations& x, ThreadPool& pool) const = 0;
-  // Outputs [begin, end) of `product` for all rows of x, bias and residual included, on one thread. `stride`:
-  // product's, or its default.
-  virtual void MultiplySlice(const struct Product& product, int64_t stride, Activations& x, int64_t begin,
-                             int64_t end) const = 0;
+  // Outputs [begin, end) for all rows of x, bias and residual included, on one thread.
+  virtual void MultiplySlice(const struct OutputSlice& out, Activations& x, int64_t begin, int64_t end) const = 0;
   // How many outputs a slice should have, so that `threads` have enough of them to share.
   virtual int64_t SliceRows(int64_t x_rows, int threads) const = 0;
 
   const DType type_;
   const int64_t rows_, cols_;
+};
+
+// Where a slice of a product goes. Pointers are to the slice's first output.
+struct OutputSlice {
+  float* y = nullptr;  // rows of x, `stride` elements from one to the next
+  int64_t stride = 0;
+  const float* bias = nullptr;
+  const float* residual = nullptr;
 };
 
 // One product of a group that shares its input.
@@ -113,6 +119,10 @@ struct Product {
   int64_t y_stride = 0;             // elements from row to row; 0: weights->rows
   const float* bias = nullptr;      // [weights->rows], added; may be null
   const float* residual = nullptr;  // [x.rows, weights->rows], added, same stride as y; may be null and may be y itself
+  // Of `weights`' shape: the product becomes silu(x · gateᵀ) · (x · weightsᵀ) (SwiGLU: Shazeer, arXiv 2002.05202),
+  // each slice of it while both are in the cache. Then without a residual.
+  const Matrix* gate = nullptr;
+  bool reference = false;  // the gate by plain loops
 };
 // All products of the group in one parallel region.
 void Multiply(std::span<const Product> products, Activations& x, ThreadPool& pool);

@@ -267,6 +267,40 @@ TEST(Multiply, GroupsShareTheirInputAndResidualMayBeTheOutput) {
   }
 }
 
+TEST(Multiply, AGateOfAnyTypeIsAppliedSliceBySlice) {
+  std::mt19937 random(9);
+  const int64_t n = 300, k = 256;
+  for (const auto& [up_type, gate_type] : {std::pair{DType::kQ4_0, DType::kQ4_0}, {DType::kQ6_K, DType::kF16}}) {
+    ThreadPool pool(2);
+    const auto up = Create(up_type, n, k, RandomWeights(up_type, n, k, random), Precision::kFast, pool),
+               gate = Create(gate_type, n, k, RandomWeights(gate_type, n, k, random), Precision::kFast, pool);
+    const auto bias = RandomFloats(n, random);
+    for (const int64_t m : {1, 40}) {
+      const auto x = RandomFloats(m * k, random);
+      const auto up_of = Product1(*up, x, m, pool, bias.data()), gate_of = Product1(*gate, x, m, pool);
+      for (const bool reference : {false, true}) {
+        std::vector<float> y(static_cast<size_t>(m * (n + 1)), -1.0f);
+        Activations activations;
+        activations.Set(x.data(), m, k);
+        const Product product = {.weights = up.get(),
+                                 .y = y.data(),
+                                 .y_stride = n + 1,
+                                 .bias = bias.data(),
+                                 .gate = gate.get(),
+                                 .reference = reference};
+        Multiply({&product, 1}, activations, pool);
+        for (int64_t r = 0; r < m; ++r) {
+          for (int64_t c = 0; c < n; ++c) {
+            const double z = gate_of[r * n + c], expected = z / (1 + std::exp(-z)) * up_of[r * n + c];
+            ASSERT_NEAR(y[r * (n + 1) + c], expected, 4e-6 * (1 + std::abs(expected))) << r << ", " << c;
+          }
+          EXPECT_EQ(y[r * (n + 1) + n], -1.0f) << "the gap between rows";
+        }
+      }
+    }
+  }
+}
+
 TEST(MatrixCreate, RefusesImpossibleShapes) {
   ThreadPool pool(1);
   for (const auto& [type, rows, cols] :

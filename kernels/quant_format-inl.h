@@ -182,21 +182,19 @@ HWY_INLINE VF AddGroup(VF y, const VI32* dot, const GroupScales<F>& w, const Act
   return y;
 }
 
-// One row of y for a vector of outputs, bias and residual added.
-HWY_INLINE void StoreOutputs(const QuantSlice& slice, VF sum, int64_t row, int64_t n) {
-  const size_t valid = static_cast<size_t>(std::min<int64_t>(kRowLanes, slice.layout->rows - n));
-  const int64_t at = row * slice.stride + n;
-  if (slice.bias != nullptr) sum = hn::Add(sum, hn::LoadN(df, slice.bias + n, valid));
-  if (slice.residual != nullptr) sum = hn::Add(sum, hn::LoadN(df, slice.residual + at, valid));
-  hn::StoreN(sum, df, slice.y + at, valid);
-}
-
-// Outputs of a tile for rows [row, end), whose sums are in `sums`.
+// Outputs of a tile for rows [row, end), whose sums are in `sums`: bias and residual are added.
 HWY_INLINE void FinishTile(const QuantSlice& slice, int64_t tile_index, int64_t row, int64_t end, const float* sums) {
+  const OutputSlice& out = slice.out;
+  const int64_t first = (tile_index - slice.begin_tile) * kTileRows;
+  const int64_t valid_rows = std::min<int64_t>(kTileRows, slice.layout->rows - tile_index * kTileRows);
   for (; row < end; ++row, sums += kTileRows) {
-    for (int v = 0; v < kVectors; ++v) {
-      const int64_t n = tile_index * kTileRows + v * kRowLanes;
-      if (n < slice.layout->rows) StoreOutputs(slice, hn::Load(df, sums + v * kRowLanes), row, n);
+    for (int lane = 0; lane < valid_rows; lane += kRowLanes) {
+      const size_t valid = static_cast<size_t>(std::min<int64_t>(kRowLanes, valid_rows - lane));
+      const int64_t i = first + lane, at = row * out.stride + i;
+      VF sum = hn::Load(df, sums + lane);
+      if (out.bias != nullptr) sum = hn::Add(sum, hn::LoadN(df, out.bias + i, valid));
+      if (out.residual != nullptr) sum = hn::Add(sum, hn::LoadN(df, out.residual + at, valid));
+      hn::StoreN(sum, df, out.y + at, valid);
     }
   }
 }

@@ -13,18 +13,14 @@
 
 namespace linnet::kernels {
 
-// Output tiles [begin_tile, end_tile) for all rows of x. y[r * stride + n] = product (+ bias[n]) (+ residual[r * stride
-// + n]).
+// Output tiles [begin_tile, end_tile) for all rows of x. `out` is where the first tile's first output goes.
 struct QuantSlice {
   const uint8_t* packed = nullptr;
   const QuantLayout* layout = nullptr;
   int64_t begin_tile = 0, end_tile = 0;
   ActivationBlocks x;
   int64_t x_rows = 0;
-  float* y = nullptr;
-  int64_t stride = 0;
-  const float* bias = nullptr;
-  const float* residual = nullptr;
+  OutputSlice out;
 };
 using QuantMatmulFn = void (*)(const QuantSlice& slice);
 

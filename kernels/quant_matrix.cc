@@ -76,18 +76,14 @@ class QuantMatrix : public Matrix {
     forms.quantized = true;
   }
 
-  void MultiplySlice(const Product& product, int64_t stride, Activations& x, int64_t begin,
-                     int64_t end) const override {
+  void MultiplySlice(const OutputSlice& out, Activations& x, int64_t begin, int64_t end) const override {
     multiply_({.packed = packed_.bytes.data(),
                .layout = &layout_,
                .begin_tile = begin / kTileRows,
                .end_tile = (end + kTileRows - 1) / kTileRows,
                .x = x.forms().blocks,
                .x_rows = x.rows(),
-               .y = product.y,
-               .stride = stride,
-               .bias = product.bias,
-               .residual = product.residual});
+               .out = out});
   }
 
   int64_t SliceRows(int64_t x_rows, int threads) const override {

@@ -11,6 +11,8 @@ import time
 import grpc
 
 BIN = pathlib.Path(os.environ["LINNET_BIN"])
+# Of another build than the servers where it is only what drives them.
+CLI = pathlib.Path(os.environ.get("LINNET_CLI") or BIN / "linnet")
 MODEL_FILE = pathlib.Path(
     os.environ.get("LINNET_TEST_MODEL", pathlib.Path.home() / ".cache/linnet/models/SmolLM2-135M-Instruct.Q4_1.gguf")
 )
@@ -190,7 +192,7 @@ class Cluster:
 def linnet(*args, input=None, timeout=120, env=None):
     """Runs the command line; standard input is empty unless given."""
     done = subprocess.run(
-        [str(a) for a in (BIN / "linnet", *args)],
+        [str(a) for a in (CLI, *args)],
         input=input,
         stdin=subprocess.DEVNULL if input is None else None,
         capture_output=True,

@@ -1,13 +1,13 @@
 """Fixtures: processes of the build that LINNET_BIN names, with the model file that LINNET_TEST_MODEL names."""
 
 import pytest
-from cluster import BIN, MODEL_FILE, Cluster
+from cluster import BIN, CLI, MODEL_FILE, Cluster
 from reflection import Api
 
 
 def pytest_configure(config):
-    for program in ("linnet", "linnet-gateway", "linnet-registry", "linnet-worker"):
-        assert (BIN / program).exists(), f"there is no {BIN / program}: set LINNET_BIN to a folder of built programs"
+    for program in (CLI, *(BIN / f"linnet-{name}" for name in ("gateway", "registry", "worker"))):
+        assert program.exists(), f"there is no {program}: set LINNET_BIN to a folder of built programs"
     assert MODEL_FILE.exists(), f"there is no {MODEL_FILE}: set LINNET_TEST_MODEL, or let tools/dev fetch it"
 
 

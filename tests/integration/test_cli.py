@@ -11,7 +11,7 @@ import subprocess
 import time
 
 import pytest
-from cluster import BIN, MODEL, MODEL_FILE, SLOWNESS, VARIANT, Cluster, environment, linnet, wait_for
+from cluster import CLI, MODEL, MODEL_FILE, SLOWNESS, VARIANT, Cluster, environment, linnet, wait_for
 
 DONE, FAILED, USAGE, NOT_FOUND, REFUSED, UNREACHABLE = range(6)
 
@@ -262,7 +262,7 @@ class Terminal:
 
 def test_a_conversation_in_the_terminal(cluster):
     terminal = Terminal(
-        BIN / "linnet", "run", MODEL, "--temperature", "0", "--max-tokens", "300", "--stats", f"--gateway={cluster.gateway.address()}"
+        CLI, "run", MODEL, "--temperature", "0", "--max-tokens", "300", "--stats", f"--gateway={cluster.gateway.address()}"
     )
     at_prompt = lambda text: text.endswith("> ")  # noqa: E731
 
@@ -291,7 +291,7 @@ def test_a_conversation_in_the_terminal(cluster):
 
 def test_ctrl_c_ends_a_single_answer(cluster):
     process = subprocess.Popen(
-        [BIN / "linnet", "run", MODEL, "Write a very long story about a ship.", f"--gateway={cluster.gateway.address()}"],
+        [CLI, "run", MODEL, "Write a very long story about a ship.", f"--gateway={cluster.gateway.address()}"],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -396,7 +396,7 @@ def threads_of(pid):
 
 
 def test_quantize_stops_on_ctrl_c(tmp_path):
-    command = [BIN / "linnet", "variant", "quantize", MODEL_FILE, "--to", "q5_k_m", "--allow-requantize", "--threads", "1"]
+    command = [CLI, "variant", "quantize", MODEL_FILE, "--to", "q5_k_m", "--allow-requantize", "--threads", "1"]
     process = subprocess.Popen(
         [*command, "--output-file", tmp_path / "x.gguf"],
         stdin=subprocess.DEVNULL,

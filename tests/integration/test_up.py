@@ -8,7 +8,7 @@ import socket
 import subprocess
 
 import pytest
-from cluster import BIN, MODEL, MODEL_FILE, SANITIZER_REPORT, SLOWNESS, environment, linnet, wait_for
+from cluster import CLI, MODEL, MODEL_FILE, SANITIZER_REPORT, SLOWNESS, environment, linnet, wait_for
 
 
 class Up:
@@ -18,7 +18,7 @@ class Up:
         self.err = pathlib.Path(f"{home}.err")
         with open(self.out, "wb") as out, open(self.err, "wb") as err:
             self.process = subprocess.Popen(
-                [*wrapper, BIN / "linnet", "up", "-o", "json", *ports, *args],
+                [*wrapper, CLI, "up", "-o", "json", *ports, *args],
                 stdin=subprocess.DEVNULL,
                 stdout=out,
                 stderr=err,
@@ -86,7 +86,7 @@ def test_serves_a_model_and_stops_cleanly(up):
     answer = wait_for(lambda: served(one), 60, "an answer")
     assert len(answer) > 10
     second = subprocess.run(
-        [BIN / "linnet", "up", "--free-ports"],
+        [CLI, "up", "--free-ports"],
         capture_output=True,
         text=True,
         timeout=30 * SLOWNESS,

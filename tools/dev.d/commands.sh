@@ -128,13 +128,13 @@ ctest_preset() {
   local preset=$1
   shift
   (cd "$LINNET_CHECKOUT/build/$preset" &&
-    LINNET_TEST_MODEL=$MODEL LINNET_BIN=$LINNET_CHECKOUT/build/$preset/bin LINNET_VENV=$VENV \
+    LINNET_TEST_MODEL=$MODEL LINNET_BIN=$LINNET_CHECKOUT/build/$preset/bin LINNET_VENV=$VENV LINNET_CLI=${CLI:-} \
       ctest --output-on-failure --no-tests=error "$@")
 }
 
 # What runs under sanitizers each time: the three processes, what reads foreign bytes, and what shares memory between
 # threads. `test --long` runs everything under both.
-readonly BINARIES=(linnet linnet-gateway linnet-registry linnet-worker)
+readonly SERVERS=(linnet-gateway linnet-registry linnet-worker)
 readonly ASAN_TESTS=(linnet_gguf_gguf_file_test linnet_text_utf8_test linnet_text_tokenizer_test linnet_text_chat_template_test
   gguf_fuzz tokenizer_fuzz openai_request_fuzz linnet_kernels_matrix_test linnet_kernels_attention_test linnet_gateway_http_server_test)
 readonly TSAN_TESTS=(linnet_kernels_thread_pool_test linnet_engine_engine_test linnet_engine_engine_core_test
@@ -161,11 +161,13 @@ cmd_test() {
   if [[ -n $long ]]; then
     test_everything_long
   else
+    # The command line that drives sanitized servers is the one that has been built.
+    local CLI=$LINNET_CHECKOUT/build/release/bin/linnet
     step "AddressSanitizer and UndefinedBehaviorSanitizer"
-    build_preset asan "${BINARIES[@]}" "${ASAN_TESTS[@]}"
+    build_preset asan "${SERVERS[@]}" "${ASAN_TESTS[@]}"
     ctest_preset asan -R "$(any_of "${ASAN_TESTS[@]}" integration)"
     step "ThreadSanitizer"
-    build_preset tsan "${BINARIES[@]}" "${TSAN_TESTS[@]}"
+    build_preset tsan "${SERVERS[@]}" "${TSAN_TESTS[@]}"
     ctest_preset tsan -R "$(any_of "${TSAN_TESTS[@]}")"
     LINNET_INTEGRATION_TESTS=test_generate.py ctest_preset tsan -R '^integration$'
   fi
@@ -177,11 +179,11 @@ test_everything_long() {
   for preset in asan tsan; do
     step "$preset, everything"
     build_preset "$preset" help >/dev/null  # configured, at the least
-    [[ $preset == asan ]] && cmake -DLINNET_SIMD_AVX2_ONLY=OFF "$LINNET_CHECKOUT/build/asan" >/dev/null
+    [[ $preset == asan ]] && cmake -DLINNET_SIMD_AVX2_ONLY=OFF -DLINNET_UBSAN_ALL=ON "$LINNET_CHECKOUT/build/asan" >/dev/null
     build_preset "$preset"
     ctest_preset "$preset" -LE accuracy
   done
-  cmake -DLINNET_SIMD_AVX2_ONLY=ON "$LINNET_CHECKOUT/build/asan" >/dev/null
+  cmake -DLINNET_SIMD_AVX2_ONLY=ON -DLINNET_UBSAN_ALL=OFF "$LINNET_CHECKOUT/build/asan" >/dev/null
   step "fuzzing"
   build_preset fuzz gguf_fuzz tokenizer_fuzz openai_request_fuzz
   "$LINNET_CHECKOUT/tests/fuzz/run.sh" "$LINNET_CHECKOUT/build/fuzz/bin" 300

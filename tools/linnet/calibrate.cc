@@ -55,14 +55,14 @@ class ObservedMatrix : public Matrix {
     kernels::Multiply({&product, 1}, x, pool);
   }
 
-  void MultiplySlice(const kernels::Product& product, int64_t stride, kernels::Activations& x, int64_t begin,
+  void MultiplySlice(const kernels::OutputSlice& out, kernels::Activations& x, int64_t begin,
                      int64_t end) const override {
     for (int64_t r = 0; r < x.rows(); ++r) {
-      for (int64_t c = begin; c < end; ++c) {
-        float y = y_[static_cast<size_t>(r * rows() + c)];
-        if (product.bias != nullptr) y += product.bias[c];
-        if (product.residual != nullptr) y += product.residual[r * stride + c];
-        product.y[r * stride + c] = y;
+      for (int64_t i = 0; i < end - begin; ++i) {
+        float y = y_[static_cast<size_t>(r * rows() + begin + i)];
+        if (out.bias != nullptr) y += out.bias[i];
+        if (out.residual != nullptr) y += out.residual[r * out.stride + i];
+        out.y[r * out.stride + i] = y;
       }
     }
   }

@@ -26,6 +26,9 @@ void AddLocalModelOptions(CLI::App* command, LocalModelOptions& options) {
       ->check(CLI::Range(1, 1024));
   command->add_flag("--reference", options.reference,
                     "Compute with dequantized weights in f32: slower, larger, the yardstick");
+  command->add_option("--kv-cache-type", options.kv_cache_type, "Of keys and values: f16, or q8_0, half as large")
+      ->check(CLI::IsMember({"f16", "q8_0"}))
+      ->capture_default_str();
   command
       ->add_option("--packed-cache", options.packed_cache,
                    "Keep the weights packed for this CPU in a folder, for faster loads (default: nowhere)")
@@ -55,6 +58,7 @@ absl::StatusOr<LocalModel> LoadLocalModel(const LocalModelOptions& options, cons
   worker::Model::Options load = {
       .precision = options.reference ? kernels::Precision::kReference : kernels::Precision::kFast,
       .progress = [&progress](uint64_t done, uint64_t total) { progress.Update(done, total); }};
+  if (options.kv_cache_type == "q8_0") load.kv_type = kernels::DType::kQ8_0;
   if (!options.packed_cache.empty()) {
     local.packed_cache = worker::PackedCache::Open({.dir = options.packed_cache});
     load.packed_cache = local.packed_cache.get();

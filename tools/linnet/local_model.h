@@ -20,9 +20,10 @@ struct LocalModelOptions {
   std::string model;
   int threads = 0;  // 0: as many as this process may use
   bool reference = false;
+  std::string kv_cache_type = "f16";
   std::string packed_cache;  // folder; empty: none
 };
-// --model, --threads, --reference, --packed-cache
+// --model, --threads, --reference, --kv-cache-type, --packed-cache
 void AddLocalModelOptions(CLI::App* command, LocalModelOptions& options);
 
 struct LocalModel {

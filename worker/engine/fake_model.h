@@ -57,6 +57,7 @@ class FakeModel : public Model {
   const Tokenizer& tokenizer() const override { return tokenizer_; }
   const ChatTemplate* chat_template() const override { return nullptr; }
   kernels::Precision precision() const override { return kernels::Precision::kFast; }
+  kernels::DType kv_type() const override { return kernels::DType::kF16; }
   uint64_t weight_bytes() const override { return 0; }
   uint64_t weight_bytes_per_token() const override { return 0; }
   std::string numerics_id() const override { return "fake"; }

@@ -34,7 +34,7 @@ const float* DataOrNull(const std::vector<float>& v) { return v.empty() ? nullpt
 
 int64_t Decoder::ScratchBytes(const ModelDescription& model, int64_t max_step_tokens) {
   const Widths widths = WidestLayer(model);
-  const int64_t row = 2 * int64_t{model.model_dim} + 2 * widths.q + 2 * widths.kv + 2 * widths.ffn;
+  const int64_t row = 2 * int64_t{model.model_dim} + 2 * widths.q + 2 * widths.kv + widths.ffn;
   return int64_t{sizeof(float)} * (max_step_tokens * row + model.vocab_size);
 }
 
@@ -71,8 +71,7 @@ Decoder::Decoder(const ModelDescription& model, const Weights& weights, kernels:
   k_ = Allocate(max_step_tokens * widths.kv);
   v_ = Allocate(max_step_tokens * widths.kv);
   attention_ = Allocate(max_step_tokens * widths.q);
-  gate_ = Allocate(max_step_tokens * widths.ffn);
-  up_ = Allocate(max_step_tokens * widths.ffn);
+  ffn_ = Allocate(max_step_tokens * widths.ffn);
   rows_.reserve(static_cast<size_t>(max_step_tokens));
 }
 
@@ -205,14 +204,12 @@ void Decoder::RunFfn(const LayerDescription& layer, const LayerWeights& weights)
   const int64_t width = layer.ffn.width;
   Norm(layer.ffn_norm, weights.ffn_norm, x_.get(), h_.get(), row_count_);
   activations_.Set(h_.get(), row_count_, model_.model_dim);
-  const kernels::Product gate_up[] = {{.weights = weights.ffn_gate.get(), .y = gate_.get()},
-                                      {.weights = weights.ffn_up.get(), .y = up_.get()}};
-  kernels::Multiply(gate_up, activations_, pool_);
-  ForRows(row_count_, 2 * width, [&](int64_t begin, int64_t end) {
-    kernels::SiluMul(&gate_[static_cast<size_t>(begin * width)], &up_[static_cast<size_t>(begin * width)],
-                     (end - begin) * width, reference_);
-  });
-  activations_.Set(gate_.get(), row_count_, width);
+  const kernels::Product gated = {.weights = weights.ffn_up.get(),
+                                  .y = ffn_.get(),
+                                  .gate = weights.ffn_gate.get(),
+                                  .reference = reference_};
+  kernels::Multiply({&gated, 1}, activations_, pool_);
+  activations_.Set(ffn_.get(), row_count_, width);
   const kernels::Product down = {.weights = weights.ffn_down.get(), .y = x_.get(), .residual = x_.get()};
   kernels::Multiply({&down, 1}, activations_, pool_);
 }

@@ -94,8 +94,7 @@ class Decoder {
   Buffer k_;          // kv_heads · head_dim
   Buffer v_;          // kv_heads · head_dim
   Buffer attention_;  // q_heads · head_dim
-  Buffer gate_;       // ffn_width
-  Buffer up_;         // ffn_width
+  Buffer ffn_;        // silu(gate) · up, ffn_width
   Buffer logits_;     // [logit_capacity_, vocab]
   int64_t logit_capacity_ = 0;
 };

@@ -15,23 +15,27 @@ namespace {
 // Each layer's part of a block begins at a cache line.
 constexpr int64_t kAlignment = 64;
 
-int64_t LayerBytes(const AttentionDescription& attention, kernels::DType type, int64_t tokens) {
-  return kernels::BytesFor(type, 2 * int64_t{attention.kv_heads} * attention.head_dim * tokens);
+int64_t LayerBlockBytes(const AttentionDescription& attention, kernels::DType type) {
+  return kernels::KvBlocks{.type = type,
+                           .block_tokens = kBlockTokens,
+                           .kv_heads = attention.kv_heads,
+                           .head_dim = attention.head_dim}
+      .BytesPerBlock();
 }
 
 }  // namespace
 
 int64_t KvCache::BytesPerToken(const ModelDescription& model, kernels::DType type) {
   int64_t bytes = 0;
-  for (const LayerDescription& layer : model.layers) bytes += LayerBytes(layer.attention, type, 1);
-  return bytes;
+  for (const LayerDescription& layer : model.layers) bytes += LayerBlockBytes(layer.attention, type);
+  return (bytes + kBlockTokens - 1) / kBlockTokens;
 }
 
 absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Create(const ModelDescription& model, kernels::DType type,
                                                          int64_t blocks) {
-  if (type != kernels::DType::kF16 && type != kernels::DType::kF32) {
+  if (type != kernels::DType::kF16 && type != kernels::DType::kQ8_0 && type != kernels::DType::kF32) {
     return absl::InvalidArgumentError(
-        base::StrCat("a KV cache holds F16 or F32, not ", kernels::Info(type).name, "; choose one of these"));
+        base::StrCat("a KV cache holds F16, Q8_0 or F32, not ", kernels::Info(type).name, "; choose one of these"));
   }
   if (blocks < 1 || blocks > (int64_t{1} << 30)) {
     return absl::InvalidArgumentError(base::StrCat("a KV cache of ", blocks, " blocks; ask for 1 to 2^30"));
@@ -42,10 +46,10 @@ absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Create(const ModelDescription&
   for (const LayerDescription& layer : model.layers) {
     cache->layers_.push_back(
         {.offset = cache->block_bytes_, .kv_heads = layer.attention.kv_heads, .head_dim = layer.attention.head_dim});
-    const int64_t bytes = LayerBytes(layer.attention, type, kBlockTokens);
+    const int64_t bytes = LayerBlockBytes(layer.attention, type);
     cache->block_bytes_ += (bytes + kAlignment - 1) / kAlignment * kAlignment;
   }
-  // Only address space for now; a page costs memory from its first token on.
+  // Only address space for now; a page, mostly a huge one, costs memory from its first token on.
   void* memory = mmap(nullptr, static_cast<size_t>(cache->bytes()), PROT_READ | PROT_WRITE,
                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   if (memory == MAP_FAILED) {
@@ -55,6 +59,10 @@ absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Create(const ModelDescription&
                        {{"needed_bytes", base::StrCat(cache->bytes())}});
   }
   cache->memory_ = static_cast<std::byte*>(memory);
+#ifdef MADV_HUGEPAGE
+  // A hint. Of blocks that lie apart, attention over a long context otherwise walks page tables as much as it reads.
+  (void)madvise(memory, static_cast<size_t>(cache->bytes()), MADV_HUGEPAGE);
+#endif
   // Taken from the back: low blocks first, and the block freed last is used again first.
   cache->free_.reserve(static_cast<size_t>(blocks));
   for (int64_t b = blocks - 1; b >= 0; --b) cache->free_.push_back(static_cast<int32_t>(b));

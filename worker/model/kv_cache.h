@@ -26,7 +26,7 @@ struct KvSequence {
 
 class KvCache {
  public:
-  // `type`: kF16 or kF32. RESOURCE_EXHAUSTED OUT_OF_MEMORY where the address space cannot be had.
+  // `type`: kF16, kQ8_0 or kF32. RESOURCE_EXHAUSTED OUT_OF_MEMORY where the address space cannot be had.
   static absl::StatusOr<std::unique_ptr<KvCache>> Create(const ModelDescription& model, kernels::DType type,
                                                          int64_t blocks);
   ~KvCache();

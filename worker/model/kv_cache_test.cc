@@ -20,6 +20,9 @@ TEST(KvCache, CountsBytesExactly) {
   // 2 (keys and values) * (2 * 20 + 64) elements
   EXPECT_EQ(KvCache::BytesPerToken(TwoUnequalLayers(), kernels::DType::kF16), 2 * 104 * 2);
   EXPECT_EQ(KvCache::BytesPerToken(TwoUnequalLayers(), kernels::DType::kF32), 2 * 104 * 4);
+  // Heads padded to groups of 32, whose integers take 32 bytes and whose scale 2; a tile of 16 keys of one group takes
+  // 576 bytes instead of 544: it ends at a cache line.
+  EXPECT_EQ(KvCache::BytesPerToken(TwoUnequalLayers(), kernels::DType::kQ8_0), 2 * (576 / 16 + 34) + 2 * 68);
   auto cache = *KvCache::Create(TwoUnequalLayers(), kernels::DType::kF16, 10);
   EXPECT_EQ(cache->bytes(), 10 * kBlockTokens * 2 * 104 * 2);
 }
@@ -68,7 +71,7 @@ TEST(KvCache, LayersAndBlocksDoNotOverlap) {
 }
 
 TEST(KvCache, RefusesTypesAndSizes) {
-  EXPECT_FALSE(KvCache::Create(TwoUnequalLayers(), kernels::DType::kQ8_0, 4).ok());
+  EXPECT_FALSE(KvCache::Create(TwoUnequalLayers(), kernels::DType::kQ4_0, 4).ok());
   EXPECT_FALSE(KvCache::Create(TwoUnequalLayers(), kernels::DType::kF16, 0).ok());
 }
 

@@ -3,6 +3,7 @@
 #include <new>
 #include <utility>
 
+#include "absl/strings/ascii.h"
 #include "absl/strings/str_join.h"
 #include "base/error.h"
 #include "base/memory.h"
@@ -44,6 +45,7 @@ class LoadedModel : public Model {
         tokenizer_(std::move(tokenizer)),
         chat_template_(std::move(chat_template)),
         precision_(options.precision),
+        kv_type_(options.precision == kernels::Precision::kReference ? kernels::DType::kF32 : options.kv_type),
         isa_(isa),
         pool_(pool),
         decoder_(description_, weights_, options.precision, options.max_step_tokens, *pool) {}
@@ -52,6 +54,7 @@ class LoadedModel : public Model {
   const Tokenizer& tokenizer() const override { return *tokenizer_; }
   const ChatTemplate* chat_template() const override { return chat_template_.get(); }
   kernels::Precision precision() const override { return precision_; }
+  kernels::DType kv_type() const override { return kv_type_; }
   uint64_t weight_bytes() const override { return weights_.bytes; }
   uint64_t weight_bytes_per_token() const override {
     return weights_.output == nullptr ? weights_.bytes
@@ -59,7 +62,8 @@ class LoadedModel : public Model {
   }
   std::string numerics_id() const override {
     return base::StrCat(kernels::IsaName(isa_), "-r", kernels::kKernelRevision,
-                        precision_ == kernels::Precision::kReference ? "-reference-kvf32" : "-kvf16");
+                        precision_ == kernels::Precision::kReference ? "-reference" : "", "-kv",
+                        absl::AsciiStrToLower(std::string(kernels::Info(kv_type_).name)));
   }
   kernels::ThreadPool& pool() override { return *pool_; }
   int64_t max_step_tokens() const override { return decoder_.max_step_tokens(); }
@@ -82,6 +86,7 @@ class LoadedModel : public Model {
   const std::unique_ptr<const Tokenizer> tokenizer_;
   const std::unique_ptr<const ChatTemplate> chat_template_;
   const kernels::Precision precision_;
+  const kernels::DType kv_type_;
   const kernels::Isa isa_;
   kernels::ThreadPool* const pool_;
   Decoder decoder_;

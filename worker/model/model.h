@@ -44,6 +44,8 @@ class Model {
     int64_t max_step_tokens = 512;
     // Called from the loading thread with what is done so far, in bytes of weights.
     std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress;
+    // What its KV cache holds: kF16 or kQ8_0. Always kF32 in reference precision.
+    kernels::DType kv_type = kernels::DType::kF16;
     // Where packed weights are kept from load to load, and under which key: the file's digest. Null: nowhere.
     PackedCache* packed_cache = nullptr;
     std::string packed_key;
@@ -65,14 +67,11 @@ class Model {
   virtual uint64_t weight_bytes() const = 0;  // resident
   // Of those, what one decoded token reads: all but the embedding table where that is not the output matrix too.
   virtual uint64_t weight_bytes_per_token() const = 0;
-  // ISA path, kernel revision and KV type: "avx512_vnni-r1-kvf16"
+  // ISA path, kernel revision and KV type: "avx512_vnni-r2-kvf16"
   virtual std::string numerics_id() const = 0;
   virtual kernels::ThreadPool& pool() = 0;
   virtual int64_t max_step_tokens() const = 0;
-  // What its KV cache holds: f16, or f32 in reference precision.
-  kernels::DType kv_type() const {
-    return precision() == kernels::Precision::kReference ? kernels::DType::kF32 : kernels::DType::kF16;
-  }
+  virtual kernels::DType kv_type() const = 0;  // of the KV cache that Forward takes
 
   // How it came by its packed weights.
   virtual PackedLoad packed_load() const { return PackedLoad::kOff; }

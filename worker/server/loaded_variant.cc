@@ -20,6 +20,7 @@ class GgufLoader : public VariantLoader {
     loaded->max_queued_requests = request.engine.max_queued_requests;
     Model::Options options;
     options.max_step_tokens = request.engine.step_token_budget;
+    options.kv_type = request.kv_type;
     options.packed_cache = packed_cache_;
     options.packed_key = request.digest;
     options.verify = request.verify;

@@ -45,6 +45,7 @@ struct LoadRequest {
   std::string digest;
   std::string path;  // of a GGUF file
   Engine::Options engine;
+  kernels::DType kv_type = kernels::DType::kF16;
   // As Model::Options::verify.
   std::function<absl::Status()> verify;
 };

@@ -21,7 +21,7 @@ namespace linnet::worker {
 namespace {
 
 struct Flags {
-  std::string config, listen, metrics_listen, registry, cache_dir, name, advertise, ready_file;
+  std::string config, listen, metrics_listen, registry, cache_dir, name, advertise, ready_file, kv_cache_type;
   std::vector<std::string> models, local_models;
   uint32_t threads = 0, context = 0, max_running = 0, max_queued = 0;
   uint64_t kv_cache_tokens = 0, max_memory_bytes = 0;
@@ -45,6 +45,10 @@ absl::StatusOr<config::v1::WorkerConfig> MakeConfig(const Flags& flags) {
   if (flags.max_memory_bytes > 0) config.set_max_memory_bytes(flags.max_memory_bytes);
   if (flags.context > 0) config.mutable_engine()->set_context_tokens(flags.context);
   if (flags.kv_cache_tokens > 0) config.mutable_engine()->set_kv_cache_tokens(flags.kv_cache_tokens);
+  if (!flags.kv_cache_type.empty()) {
+    config.mutable_engine()->set_kv_cache_type(flags.kv_cache_type == "q8_0" ? config::v1::KV_CACHE_TYPE_Q8_0
+                                                                             : config::v1::KV_CACHE_TYPE_F16);
+  }
   if (flags.max_running > 0) config.mutable_engine()->set_max_running_requests(flags.max_running);
   if (flags.max_queued > 0) config.mutable_engine()->set_max_queued_requests(flags.max_queued);
   FillDefaults(&config);
@@ -100,6 +104,8 @@ int main(int argc, char** argv) {
   app.add_option("--threads", flags.threads, "Compute threads (default: what cgroup and affinity allow)");
   app.add_option("--context", flags.context, "Tokens of prompt and completion together (default: at most 4096)");
   app.add_option("--kv-cache-tokens", flags.kv_cache_tokens, "KV cache over all requests (default: 4 contexts)");
+  app.add_option("--kv-cache-type", flags.kv_cache_type, "Of keys and values: f16 (default) or q8_0, half as large")
+      ->check(CLI::IsMember({"f16", "q8_0"}));
   app.add_option("--max-running", flags.max_running, "Requests in one batch (default 16)");
   app.add_option("--max-queued", flags.max_queued, "Requests that wait (default 64)");
   app.add_option("--max-memory-bytes", flags.max_memory_bytes, "For models (default: what is available)");

@@ -130,7 +130,7 @@ class Planner {
     choice.memory.weight_bytes = variant.weight_bytes() > 0 ? variant.weight_bytes() : blob->size_bytes();
     choice.memory.scratch_bytes =
         variant.requirements().scratch_bytes() > 0 ? variant.requirements().scratch_bytes() : kDefaultScratchBytes;
-    FillKv(variant.kv_bytes_per_token(), &choice);
+    FillKv(KvBytesPerToken(variant), &choice);
     if (choice.memory.total() > free_bytes_) {
       return base::Error(
           absl::StatusCode::kResourceExhausted, "OUT_OF_MEMORY",
@@ -148,6 +148,14 @@ class Planner {
     if (model == in_.snapshot->models.end()) return limit;
     const uint32_t own = model->second.architecture().context_tokens();
     return own > 0 ? std::min(limit, own) : limit;
+  }
+
+  // The registry counts in f16.
+  uint64_t KvBytesPerToken(const registry::v1::Variant& variant) const {
+    const uint64_t f16 = variant.kv_bytes_per_token();
+    const kernels::DTypeInfo& info = kernels::Info(in_.kv_type);
+    const auto in_f16 = static_cast<uint64_t>(2 * info.block_elements), in_type = static_cast<uint64_t>(info.block_bytes);
+    return f16 / in_f16 * in_type + (f16 % in_f16 * in_type + in_f16 - 1) / in_f16;
   }
 
   // The cache that is asked for, or 4 contexts, shrunk to what is left, though not below one context.

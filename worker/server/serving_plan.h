@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "absl/status/status.h"
+#include "kernels/dtype.h"
 #include "registry/client/snapshot.h"
 
 namespace linnet::worker {
@@ -52,6 +53,7 @@ struct ServingInputs {
   std::vector<std::string> isa_features;
   uint32_t context_tokens = 0;   // 0: min(4096, the model's)
   uint64_t kv_cache_tokens = 0;  // 0: 4 x context, down to one context where memory is short
+  kernels::DType kv_type = kernels::DType::kF16;
   // Variants in the registry's order (Resolve), best first, by reference. Without: the largest that fits.
   std::map<std::string, std::vector<std::string>> ranking;
   // Variants that are loaded now: kept as long as they serve what is wanted, so that a plan does not flap.

@@ -103,6 +103,14 @@ TEST_F(ServingPlanTest, KvCacheShrinksToWhatIsLeftButNotBelowOneContext) {
   EXPECT_THAT(PlanServing(inputs_).serve, IsEmpty());
 }
 
+TEST_F(ServingPlanTest, AKvCacheInQ8TakesItsShareOfF16) {
+  inputs_.wanted = {"big/q4"};
+  inputs_.memory_bytes = 2048 * kMiB;
+  const uint64_t f16 = PlanServing(inputs_).serve.at("models/big/variants/q4").memory.kv_bytes;
+  inputs_.kv_type = kernels::DType::kQ8_0;
+  EXPECT_EQ(PlanServing(inputs_).serve.at("models/big/variants/q4").memory.kv_bytes, f16 / 32 * 17);
+}
+
 TEST_F(ServingPlanTest, ContextIsTheModelsOrTheOneAskedFor) {
   inputs_.wanted = {"small"};
   EXPECT_EQ(PlanServing(inputs_).serve.begin()->second.context_tokens, 2048u);

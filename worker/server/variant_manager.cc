@@ -145,6 +145,7 @@ ServingPlan VariantManager::Plan(const registry::RegistrySnapshot& snapshot) con
   inputs.isa_features.assign(options_.profile.isa_features().begin(), options_.profile.isa_features().end());
   inputs.context_tokens = options_.engine.context_tokens;
   inputs.kv_cache_tokens = options_.engine.kv_cache_tokens;
+  inputs.kv_type = options_.kv_type;
   {
     base::MutexLock lock(&mu_);
     for (const auto& [name, entry] : entries_) {
@@ -318,7 +319,7 @@ void VariantManager::Load(ServingChoice choice, bool fixed, const FetchFile& fet
 absl::Status VariantManager::LoadFile(const ServingChoice& choice, const FetchedFile& file) {
   MoveTo(choice.variant, v1::VARIANT_STATE_LOADING);
   const int64_t start_ns = options_.clock->MonotonicNs();
-  LoadRequest request{choice.variant, choice.digest, file.path, options_.engine, file.verify};
+  LoadRequest request{choice.variant, choice.digest, file.path, options_.engine, options_.kv_type, file.verify};
   request.engine.context_tokens = choice.context_tokens;
   request.engine.kv_cache_tokens = choice.kv_cache_tokens;
   LINNET_ASSIGN_OR_RETURN(std::unique_ptr<LoadedVariant> loaded, options_.loader->Load(request));

@@ -48,6 +48,7 @@ class VariantManager {
     std::vector<LocalModel> local_models;
     bool stub_model = false;
     Engine::Options engine;
+    kernels::DType kv_type = kernels::DType::kF16;
     registry::v1::DeviceProfile profile;
     // For all variants together: what is free now, with what this process holds already.
     std::function<uint64_t()> memory_bytes;

@@ -55,6 +55,9 @@ void FillDefaults(config::v1::WorkerConfig* config) {
   if (engine->max_running_requests() == 0) engine->set_max_running_requests(16);
   if (engine->max_queued_requests() == 0) engine->set_max_queued_requests(64);
   if (engine->step_token_budget() == 0) engine->set_step_token_budget(512);
+  if (engine->kv_cache_type() == config::v1::KV_CACHE_TYPE_UNSPECIFIED) {
+    engine->set_kv_cache_type(config::v1::KV_CACHE_TYPE_F16);
+  }
 }
 
 absl::Status CheckConfig(const config::v1::WorkerConfig& config) {
@@ -110,6 +113,11 @@ Engine::Options EngineOptions(const config::v1::WorkerConfig& config) {
   options.kv_cache_tokens = config.engine().kv_cache_tokens();
   options.step_token_budget = config.engine().step_token_budget();
   return options;
+}
+
+kernels::DType KvType(const config::v1::WorkerConfig& config) {
+  return config.engine().kv_cache_type() == config::v1::KV_CACHE_TYPE_Q8_0 ? kernels::DType::kQ8_0
+                                                                           : kernels::DType::kF16;
 }
 
 }  // namespace linnet::worker

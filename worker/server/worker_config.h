@@ -21,5 +21,6 @@ absl::Status CheckConfig(const config::v1::WorkerConfig& config);
 absl::StatusOr<LocalModel> ParseLocalModel(const std::string& text);
 
 Engine::Options EngineOptions(const config::v1::WorkerConfig& config);
+kernels::DType KvType(const config::v1::WorkerConfig& config);
 
 }  // namespace linnet::worker

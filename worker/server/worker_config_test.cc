@@ -24,6 +24,7 @@ TEST(WorkerConfigTest, DefaultsAreWhole) {
   EXPECT_TRUE(registry::IsValidId(config.name())) << config.name();
   EXPECT_EQ(EngineOptions(config).max_running_requests, 16u);
   EXPECT_EQ(EngineOptions(config).step_token_budget, 512u);
+  EXPECT_EQ(KvType(config), kernels::DType::kF16);
 }
 
 TEST(WorkerConfigTest, EveryBadFieldIsNamed) {

@@ -92,6 +92,7 @@ absl::Status WorkerProcess::MakeVariants() {
   }
   options.stub_model = config_.stub_model();
   options.engine = EngineOptions(config_);
+  options.kv_type = KvType(config_);
   options.profile = profile_;
   options.memory_bytes = [limit = config_.max_memory_bytes()] { return MemoryForModels(limit); };
   options.on_change = [this] { Changed(); };
