@@ -204,10 +204,8 @@ void Decoder::RunFfn(const LayerDescription& layer, const LayerWeights& weights)
   const int64_t width = layer.ffn.width;
   Norm(layer.ffn_norm, weights.ffn_norm, x_.get(), h_.get(), row_count_);
   activations_.Set(h_.get(), row_count_, model_.model_dim);
-  const kernels::Product gated = {.weights = weights.ffn_up.get(),
-                                  .y = ffn_.get(),
-                                  .gate = weights.ffn_gate.get(),
-                                  .reference = reference_};
+  const kernels::Product gated = {
+      .weights = weights.ffn_up.get(), .y = ffn_.get(), .gate = weights.ffn_gate.get(), .reference = reference_};
   kernels::Multiply({&gated, 1}, activations_, pool_);
   activations_.Set(ffn_.get(), row_count_, width);
   const kernels::Product down = {.weights = weights.ffn_down.get(), .y = x_.get(), .residual = x_.get()};
