@@ -30,6 +30,31 @@ constexpr int64_t kPassRows = 32;
 constexpr int64_t kPassGroups = 16;
 static_assert(kPassRows % kActivationBlock == 0);
 
+// How far ahead of the weights that are multiplied those that follow are brought into the second-level cache, and from
+// there into the first. The hardware alone stops at the end of each 4 KB: with it one row reaches two thirds of the
+// bandwidth that plain reads have, with this nine tenths.
+constexpr int64_t kAheadL1Bytes = 2048, kAheadL2Bytes = 20480;
+constexpr int64_t kLineBytes = 64;
+
+// Prefetches as many bytes as a tile has, in as many steps as it has groups.
+class TileAhead {
+ public:
+  HWY_INLINE TileAhead(const QuantLayout& layout, const uint8_t* tile)
+      : next_(tile), end_(tile), step_((layout.tile_bytes + layout.groups - 1) / layout.groups) {}
+  HWY_INLINE void Step() {
+    end_ += step_;
+    for (; next_ < end_; next_ += kLineBytes) {
+      __builtin_prefetch(next_ + kAheadL1Bytes, 0, 3);
+      __builtin_prefetch(next_ + kAheadL2Bytes, 0, 2);
+    }
+  }
+
+ private:
+  const uint8_t* next_;
+  const uint8_t* end_;
+  const int64_t step_;
+};
+
 HWY_INLINE VI8 BroadcastQuad(const int8_t* HWY_RESTRICT q) {
   int32_t four;
   std::memcpy(&four, q, sizeof(four));
@@ -207,7 +232,8 @@ HWY_INLINE void StoreSums(const VF (*HWY_RESTRICT y)[kVectors], float* HWY_RESTR
   }
 }
 
-// Few rows: kRows of them, from `row` on, with one tile, its weights unpacked in registers.
+// Few rows: kRows of them, from `row` on, with one tile, its weights unpacked in registers. The first ones bring the
+// tiles that follow into the cache.
 template <class F, int kRows>
 HWY_NOINLINE void MultiplyTile(const QuantSlice& slice, int64_t tile_index, int64_t row) {
   const QuantLayout& layout = *slice.layout;
@@ -220,7 +246,9 @@ HWY_NOINLINE void MultiplyTile(const QuantSlice& slice, int64_t tile_index, int6
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) y[r][v] = hn::Zero(df);
   }
+  TileAhead ahead(layout, tile);
   for (int64_t g = 0; g < layout.groups; ++g, quants += F::kQuantBytes, x += slice.x.block_rows) {
+    if (row == 0) ahead.Step();
     AddGroupOfRows<F, kRows, false>(layout, tile, g, quants, x, y);
   }
   HWY_ALIGN float sums[kRows * kTileRows];
@@ -229,14 +257,16 @@ HWY_NOINLINE void MultiplyTile(const QuantSlice& slice, int64_t tile_index, int6
 }
 
 // Many rows: groups [begin, end) of a tile, a byte for each weight at `bytes`, for kRows rows whose sums are in `sums`.
+// `ahead`: not null for the first rows.
 template <class F, int kRows>
 HWY_NOINLINE void AddGroups(const QuantSlice& slice, const uint8_t* HWY_RESTRICT tile,
                             const uint8_t* HWY_RESTRICT bytes, int64_t begin, int64_t end, int64_t row,
-                            float* HWY_RESTRICT sums) {
+                            TileAhead* ahead, float* HWY_RESTRICT sums) {
   const ActivationGroup* HWY_RESTRICT x = slice.x.Row(row) + begin * slice.x.block_rows;
   VF y[kRows][kVectors];
   LoadSums<kRows>(sums, y);
   for (int64_t g = begin; g < end; ++g, bytes += kByteGroup, x += slice.x.block_rows) {
+    if (ahead != nullptr) ahead->Step();
     AddGroupOfRows<F, kRows, true>(*slice.layout, tile, g, bytes, x, y);
   }
   StoreSums<kRows>(y, sums);
@@ -267,10 +297,12 @@ struct PassStep {
   const uint8_t* bytes;
   int64_t begin, end;  // groups
   int64_t first_row;
+  TileAhead& ahead;
   float* sums;
   template <int kRows>
   HWY_INLINE void Do(int64_t row) const {
-    AddGroups<F, kRows>(slice, tile, bytes, begin, end, row, sums + (row - first_row) * kTileRows);
+    AddGroups<F, kRows>(slice, tile, bytes, begin, end, row, row == first_row ? &ahead : nullptr,
+                        sums + (row - first_row) * kTileRows);
   }
 };
 
@@ -294,6 +326,7 @@ void MultiplyMany(const QuantSlice& slice) {
     for (int64_t t = slice.begin_tile; t < slice.end_tile; ++t) {
       const uint8_t* const tile = slice.packed + t * layout.tile_bytes;
       std::fill(sums, sums + (end_row - first_row) * kTileRows, 0.0f);
+      TileAhead ahead(layout, tile);
       for (int64_t begin = 0; begin < layout.groups; begin += kPassGroups) {
         const int64_t end = std::min(layout.groups, begin + kPassGroups);
         const uint8_t* bytes = tile + begin * F::kQuantBytes;
@@ -303,7 +336,7 @@ void MultiplyMany(const QuantSlice& slice) {
           }
           bytes = unpacked;
         }
-        ForRowSteps<kMaxRows>(first_row, end_row, PassStep<F>{slice, tile, bytes, begin, end, first_row, sums});
+        ForRowSteps<kMaxRows>(first_row, end_row, PassStep<F>{slice, tile, bytes, begin, end, first_row, ahead, sums});
       }
       FinishTile(slice, t, first_row, end_row, sums);
     }
