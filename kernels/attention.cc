@@ -301,7 +301,8 @@ void Attention(std::span<const AttentionSpan> spans, const AttentionParams& para
   });
   for (size_t i = 0; i < tasks.size();) {
     const AttentionSpan& span = spans[static_cast<size_t>(tasks[i].span)];
-    i = tasks[i].partial < 0 ? i + 1 : MergeParts(*kernels.table, tasks, i, span, params.q_heads / span.kv.kv_heads, partials);
+    i = tasks[i].partial < 0 ? i + 1
+                             : MergeParts(*kernels.table, tasks, i, span, params.q_heads / span.kv.kv_heads, partials);
   }
 }
 

@@ -3,8 +3,8 @@
 // head.
 //
 // The context is split at fixed token boundaries and the parts are merged in a fixed order, so a token's result depends
-// neither on the number of threads nor on what else is computed in the same call. Over a Q8_0 cache queries become 8-bit
-// integers as well, with a scale for each row and 32 dimensions.
+// neither on the number of threads nor on what else is computed in the same call. Over a Q8_0 cache queries become
+// 8-bit integers as well, with a scale for each row and 32 dimensions.
 #pragma once
 
 #include <cstdint>

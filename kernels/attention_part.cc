@@ -43,9 +43,9 @@ constexpr int kAccumulators = HWY_TARGET == HWY_AVX2 ? 12 : 24;
 constexpr int kRowBlock = 6;
 constexpr int kVectorsPerTile = kKeyTile / kLanes;
 
-// The hardware prefetches within a page, too late for blocks of the cache that lie apart. So while one stream of few rows
-// is multiplied another one is fetched, a line at a time: the values of the same tokens during the keys, the next part's
-// keys during the values.
+// The hardware prefetches within a page, too late for blocks of the cache that lie apart. So while one stream of few
+// rows is multiplied another one is fetched, a line at a time: the values of the same tokens during the keys, the next
+// part's keys during the values.
 constexpr int kLineBytes = 64;
 
 // scores[r][tile][t] = q[r] · key[t] for kTiles tiles of kKeyTile tokens. Dimensions are added in order, so that the
@@ -163,8 +163,7 @@ HWY_INLINE void AddValues(const V& values, const std::byte* ahead, int tokens, i
       for (int v = 0; v < kVectors; ++v) value[v] = values.Load(t, d + v * kLanes);
     } else {
 #pragma GCC unroll 8
-      for (int v = 0; v < kVectors; ++v)
-        value[v] = values.LoadN(t, d + v * kLanes, v == kVectors - 1 ? last : kLanes);
+      for (int v = 0; v < kVectors; ++v) value[v] = values.LoadN(t, d + v * kLanes, v == kVectors - 1 ? last : kLanes);
     }
 #pragma GCC unroll 8
     for (int r = 0; r < kRows; ++r) {
@@ -223,7 +222,8 @@ struct ValueStep {
   const float* p;
   template <int kRows>
   HWY_INLINE void Do(int row) const {
-    AddValuesRows<kRows>(values, row == 0 ? ahead : nullptr, tokens, a.kv->head_dim, p + row * kPartTokens, a.out + row * a.kv->head_dim);
+    AddValuesRows<kRows>(values, row == 0 ? ahead : nullptr, tokens, a.kv->head_dim, p + row * kPartTokens,
+                         a.out + row * a.kv->head_dim);
   }
 };
 
@@ -276,7 +276,7 @@ HWY_INLINE void Widen(const V& values, int64_t rows, int n, float* to) {
 
 // The tokens [a.begin, a.end) as places in the part: scores and values begin at the tile and at the token.
 struct PartRange {
-  int64_t base;               // token of place 0
+  int64_t base;                // token of place 0
   int tile_begin, begin, end;  // places
 };
 
@@ -310,7 +310,8 @@ HWY_INLINE void ScorePartQ8(const AttentionPart& a, const PartRange& range) {
   const int block_tokens = a.kv->block_tokens;
   for (int t = range.tile_begin; t < range.end;) {
     const int64_t in_block = (range.base + t) % block_tokens;
-    const int64_t tiles = std::min<int64_t>((range.end - t + kKeyTile - 1) / kKeyTile, (block_tokens - in_block) / kKeyTile);
+    const int64_t tiles =
+        std::min<int64_t>((range.end - t + kKeyTile - 1) / kKeyTile, (block_tokens - in_block) / kKeyTile);
     a.multiply_keys({.packed = reinterpret_cast<const uint8_t*>(a.kv->KeyTile(a.kv_head, range.base + t)),
                      .layout = a.key_layout,
                      .begin_tile = 0,

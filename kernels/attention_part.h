@@ -40,9 +40,9 @@ struct AttentionPart {
 
 struct AttentionTable {
   void (*part)(const AttentionPart& part);
-  void (*scale)(const float* x, float factor, int n, float* y);                  // y = x * factor
+  void (*scale)(const float* x, float factor, int n, float* y);               // y = x * factor
   void (*scale_add)(float* y, float keep, const float* x, float add, int n);  // y = y * keep + x * add
-  void (*to_f16)(const float* from, int n, uint16_t* to);  // saturates
+  void (*to_f16)(const float* from, int n, uint16_t* to);                     // saturates
 };
 // nullptr for Isa::kScalar: plain loops serve it.
 const AttentionTable* AttentionTableFor(Isa isa);

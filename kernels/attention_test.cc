@@ -81,8 +81,8 @@ std::vector<float> Stored(std::vector<float> x, DType type, int head_dim) {
   return x;
 }
 
-// In double, straight from the formula and from what was stored, not through the cache. Over Q8_0, vectors multiply with
-// queries in 8 bits too (whose scale is not rounded).
+// In double, straight from the formula and from what was stored, not through the cache. Over Q8_0, vectors multiply
+// with queries in 8 bits too (whose scale is not rounded).
 std::vector<double> Exact(const Sequence& s, int64_t first, int tokens, const AttentionParams& params,
                           bool quantized_queries) {
   std::vector<double> out;
@@ -94,7 +94,8 @@ std::vector<double> Exact(const Sequence& s, int64_t first, int tokens, const At
       std::vector<double> p;
       double max = -INFINITY, sum = 0;
       std::vector<double> query;
-      for (int d = 0; d < s.head_dim; ++d) query.push_back(s.q[(position * s.q_heads + h) * s.head_dim + d] * params.scale);
+      for (int d = 0; d < s.head_dim; ++d)
+        query.push_back(s.q[(position * s.q_heads + h) * s.head_dim + d] * params.scale);
       for (int begin = 0; quantized_queries && begin < s.head_dim; begin += 32) {
         const std::span<double> group(query.data() + begin, static_cast<size_t>(std::min(32, s.head_dim - begin)));
         float amax = 0;

@@ -1,5 +1,5 @@
-// Exponentials of vectors, for the kernels' inner loops: one copy for each Highway target. Include it inside a file laid
-// out as simd_targets.h says, after highway.h.
+// Exponentials of vectors, for the kernels' inner loops: one copy for each Highway target. Include it inside a file
+// laid out as simd_targets.h says, after highway.h.
 #if defined(LINNET_KERNELS_EXP_INL_H_) == defined(HWY_TARGET_TOGGLE)
 #ifdef LINNET_KERNELS_EXP_INL_H_
 #undef LINNET_KERNELS_EXP_INL_H_

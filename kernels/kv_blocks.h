@@ -1,13 +1,13 @@
 // How keys and values lie in the blocks of the paged cache, and how they get there.
 //
-// A block holds `block_tokens` consecutive tokens of one layer: the keys of each key/value head, then the values of each.
-// Keys lie in tiles of 16 tokens, so that one vector holds the same dimension of several tokens:
+// A block holds `block_tokens` consecutive tokens of one layer: the keys of each key/value head, then the values of
+// each. Keys lie in tiles of 16 tokens, so that one vector holds the same dimension of several tokens:
 //
 //   F16, F32   keys [kv_heads, block_tokens / 16, head_dim, 16], values [kv_heads, block_tokens, head_dim]
 //   Q8_0       8-bit integers with an f16 scale for each token, head and 32 dimensions (the last group padded with
-//              zeros). A tile of keys is a tile of packed Q8_0 weights (quant_pack.h) with tokens for output rows, so that
-//              scores are quantized products; the values of a head are integers [block_tokens, groups * 32], then scales
-//              [block_tokens, groups].
+//              zeros). A tile of keys is a tile of packed Q8_0 weights (quant_pack.h) with tokens for output rows, so
+//              that scores are quantized products; the values of a head are integers [block_tokens, groups * 32], then
+//              scales [block_tokens, groups].
 #pragma once
 
 #include <cstddef>

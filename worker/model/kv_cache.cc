@@ -16,10 +16,8 @@ namespace {
 constexpr int64_t kAlignment = 64;
 
 int64_t LayerBlockBytes(const AttentionDescription& attention, kernels::DType type) {
-  return kernels::KvBlocks{.type = type,
-                           .block_tokens = kBlockTokens,
-                           .kv_heads = attention.kv_heads,
-                           .head_dim = attention.head_dim}
+  return kernels::KvBlocks{
+      .type = type, .block_tokens = kBlockTokens, .kv_heads = attention.kv_heads, .head_dim = attention.head_dim}
       .BytesPerBlock();
 }
 
