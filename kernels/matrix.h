@@ -93,6 +93,7 @@ class Matrix {
 
  private:
   friend void Multiply(std::span<const struct Product> products, Activations& x, ThreadPool& pool);
+  friend class BestOutputs;
   // Makes the forms of x that MultiplySlice reads.
   virtual void PrepareForms(Activations& x, ThreadPool& pool) const = 0;
   // Outputs [begin, end) for all rows of x, bias and residual included, on one thread.

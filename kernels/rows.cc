@@ -12,7 +12,7 @@
 #include "kernels/simd_targets.h"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
-#include "hwy/contrib/math/math-inl.h"
+#include "kernels/exp-inl.h"
 // clang-format on
 
 #ifndef LINNET_KERNELS_ROWS_ONCE_
@@ -28,6 +28,7 @@ struct RowTable {
   float (*max)(const float* x, int64_t n);
   double (*sum_exp)(const float* x, float max, int64_t n, float* out);  // out, where not null, receives exp(x - max)
   void (*rotate_halves)(const float* cos, const float* sin, int half, float* x);
+  int64_t (*first_above)(const float* x, int64_t n, float limit);
 };
 
 }  // namespace linnet::kernels
@@ -87,12 +88,14 @@ void SiluMulRow(float* gate, const float* up, int64_t n) {
   for (int64_t i = 0; i < n; i += kLanes) {
     const size_t count = Count(i, n);
     const VF z = hn::LoadN(df, gate + i, count);
-    const VF silu = hn::Div(z, hn::Add(one, hn::Exp(df, hn::Neg(z))));
+    // 1 / (1 + e^-z), by the exponential that cannot overflow.
+    const VF e = FastExp(df, hn::Neg(hn::Abs(z)));
+    const VF silu = hn::Div(hn::Mul(z, hn::IfThenElse(hn::Lt(z, hn::Zero(df)), e, one)), hn::Add(one, e));
     hn::StoreN(hn::Mul(silu, hn::LoadN(df, up + i, count)), df, gate + i, count);
   }
 }
 
-float MaxOf(const float* x, int64_t n) {
+float MaxIn(const float* x, int64_t n) {
   VF max = hn::Set(df, x[0]);
   int64_t i = 0;
   for (; i + kLanes <= n; i += kLanes) max = hn::Max(max, hn::LoadU(df, x + i));
@@ -110,7 +113,7 @@ double SumExp(const float* x, float max, int64_t n, float* out) {
     VF sum = hn::Zero(df);
     for (int64_t i = begin; i < end; i += kLanes) {
       const size_t count = Count(i, end);
-      VF e = hn::Exp(df, hn::Sub(hn::LoadN(df, x + i, count), max_v));
+      VF e = FastExp(df, hn::Sub(hn::LoadN(df, x + i, count), max_v));
       if (count < static_cast<size_t>(kLanes)) e = hn::IfThenElseZero(hn::FirstN(df, count), e);
       sum = hn::Add(sum, e);
       if (out != nullptr) hn::StoreN(e, df, out + i, count);
@@ -130,7 +133,20 @@ void RotateHalves(const float* cos, const float* sin, int half, float* x) {
   }
 }
 
-constexpr RowTable kRows = {SumSquares, Sum, Scale, Add, SiluMulRow, MaxOf, SumExp, RotateHalves};
+int64_t FirstAboveIn(const float* x, int64_t n, float limit) {
+  const VF limit_v = hn::Set(df, limit);
+  int64_t i = 0;
+  for (; i + kLanes <= n; i += kLanes) {
+    const intptr_t lane = hn::FindFirstTrue(df, hn::Gt(hn::LoadU(df, x + i), limit_v));
+    if (lane >= 0) return i + lane;
+  }
+  for (; i < n; ++i) {
+    if (x[i] > limit) return i;
+  }
+  return n;
+}
+
+constexpr RowTable kRows = {SumSquares, Sum, Scale, Add, SiluMulRow, MaxIn, SumExp, RotateHalves, FirstAboveIn};
 
 }  // namespace linnet::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -183,8 +199,12 @@ void RotateHalvesScalar(const float* cos, const float* sin, int half, float* x) 
   }
 }
 
-constexpr RowTable kScalarRows = {SumSquaresScalar, SumScalar, ScaleScalar,  AddScalar,
-                                  SiluMulScalar,    MaxScalar, SumExpScalar, RotateHalvesScalar};
+int64_t FirstAboveScalar(const float* x, int64_t n, float limit) {
+  return std::find_if(x, x + n, [limit](float v) { return v > limit; }) - x;
+}
+
+constexpr RowTable kScalarRows = {SumSquaresScalar, SumScalar,    ScaleScalar,        AddScalar,       SiluMulScalar,
+                                  MaxScalar,        SumExpScalar, RotateHalvesScalar, FirstAboveScalar};
 
 const RowTable& TableFor(Isa isa) { LINNET_SELECT_BY_ISA(isa, kRows, kScalarRows); }
 
@@ -247,17 +267,17 @@ void Rope(const RopeTable& table, int64_t position, int heads, int head_dim, flo
   RopeRotate(table, cos, sin, heads, head_dim, x);
 }
 
-void Softmax(float* x, int64_t n) {
-  const RowTable& table = Table(false);
-  const auto factor = static_cast<float>(1.0 / table.sum_exp(x, table.max(x, n), n, x));
-  table.scale(x, nullptr, nullptr, 0.0f, factor, n, x);
-}
+double ExpInPlace(float* x, float max, int64_t n) { return Table(false).sum_exp(x, max, n, x); }
+
+float MaxOf(const float* x, int64_t n) { return Table(false).max(x, n); }
 
 double LogSumExp(const float* x, int64_t n) {
   const RowTable& table = Table(false);
   const float max = table.max(x, n);
   return max + std::log(table.sum_exp(x, max, n, nullptr));
 }
+
+int64_t FirstAbove(const float* x, int64_t n, float limit) { return Table(false).first_above(x, n, limit); }
 
 int64_t ArgMax(const float* x, int64_t n) {
   // The value first, by vectors, then where it is.

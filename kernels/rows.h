@@ -36,10 +36,13 @@ void Rope(const RopeTable& table, int64_t position, int heads, int head_dim, flo
 void RopeAngles(const RopeTable& table, int64_t position, float* cos, float* sin);
 void RopeRotate(const RopeTable& table, const float* cos, const float* sin, int heads, int head_dim, float* x);
 
-// x = exp(x - max) / sum. [n]
-void Softmax(float* x, int64_t n);
+// x = exp(x - max); their sum. [n]
+double ExpInPlace(float* x, float max, int64_t n);
 // log(sum(exp(x))) without overflow. [n]
 double LogSumExp(const float* x, int64_t n);
+float MaxOf(const float* x, int64_t n);
 int64_t ArgMax(const float* x, int64_t n);  // the first of equals
+// Where the first element above `limit` is; n: there is none.
+int64_t FirstAbove(const float* x, int64_t n, float limit);
 
 }  // namespace linnet::kernels

@@ -102,7 +102,7 @@ TEST_P(Rows, RopeRotatesPairsAndLeavesTheRest) {
   }
 }
 
-TEST_P(Rows, SoftmaxAndLogSumExp) {
+TEST_P(Rows, ExponentialsAndTheirSum) {
   for (const int64_t n : {1, 5, 16, 333, 49152}) {
     auto x = RandomFloats(n, random_, 5);
     for (float& v : x) v += 500;                                // would overflow without the maximum taken off
@@ -111,8 +111,24 @@ TEST_P(Rows, SoftmaxAndLogSumExp) {
     for (const float v : x) sum += std::exp(double{v} - 500);
     EXPECT_NEAR(LogSumExp(x.data(), n), 500 + std::log(sum), 1e-4);
     auto y = x;
-    Softmax(y.data(), n);
-    for (int64_t i = 0; i < n; ++i) EXPECT_NEAR(y[i], std::exp(double{x[i]} - 500) / sum, 1e-6);
+    EXPECT_EQ(MaxOf(x.data(), n), *std::max_element(x.begin(), x.end()));
+    EXPECT_NEAR(ExpInPlace(y.data(), 525, n), sum * std::exp(-25.0), 1e-6 * sum * std::exp(-25.0));
+    for (int64_t i = 0; i < n; ++i) {
+      const double expected = std::exp(double{x[i]} - 525);
+      EXPECT_NEAR(y[i], expected, 2e-6 * expected + 1e-37);
+    }
+  }
+}
+
+TEST_P(Rows, FirstAboveALimit) {
+  for (const int64_t n : {1, 7, 16, 100}) {
+    std::vector<float> x(static_cast<size_t>(n), 1.0f);
+    EXPECT_EQ(FirstAbove(x.data(), n, 1.0f), n);
+    x[static_cast<size_t>(n - 1)] = 2;
+    EXPECT_EQ(FirstAbove(x.data(), n, 1.0f), n - 1);
+    x[static_cast<size_t>(n / 2)] = 3;
+    x[0] = NAN;
+    EXPECT_EQ(FirstAbove(x.data(), n, 1.0f), n == 1 ? 1 : n / 2) << "a NaN is above nothing";
   }
 }
 

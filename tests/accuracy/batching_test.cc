@@ -182,7 +182,7 @@ TEST_F(Batching, RandomSchedulesGiveTheSameBits) {
         computed[s] += count;
         if (wanted == worker::BatchSpan::Logits::kLast) rows.emplace_back(s, computed[s] - 1);
       }
-      const std::span<const float> logits = model.Forward(batch, *cache);
+      const std::span<const float> logits = model.Forward(batch, *cache).logits;
       ASSERT_EQ(logits.size(), rows.size() * vocab);
       for (size_t r = 0; r < rows.size(); ++r) {
         const auto [s, position] = rows[r];

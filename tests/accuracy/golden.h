@@ -38,7 +38,7 @@ void ForEachLogits(DecoderOrModel& decoder, worker::KvCache& cache, std::span<co
                                     .first_position = static_cast<int64_t>(begin),
                                     .kv = &sequence,
                                     .logits = worker::BatchSpan::Logits::kAll};
-    const std::span<const float> logits = decoder.Forward({&span, 1}, cache);
+    const std::span<const float> logits = decoder.Forward({&span, 1}, cache).logits;
     for (size_t t = 0; t < count; ++t) row(begin + t, logits.subspan(t * vocab, vocab));
     begin += count;
   }

@@ -57,7 +57,7 @@ class PackedModel : public ::testing::Test {
     for (int i = 0; i <= kGreedyTokens; ++i) {
       const worker::BatchSpan span = {
           .tokens = tokens, .first_position = position, .kv = &sequence, .logits = worker::BatchSpan::Logits::kLast};
-      const std::span<const float> logits = model.Forward({&span, 1}, **cache);
+      const std::span<const float> logits = model.Forward({&span, 1}, **cache).logits;
       all.insert(all.end(), logits.begin(), logits.end());
       position += static_cast<int64_t>(tokens.size());
       tokens = {static_cast<TokenId>(kernels::ArgMax(logits.data(), static_cast<int64_t>(logits.size())))};

@@ -123,7 +123,7 @@ TEST(SmolLm2, ReferenceGreedyTokensAreTransformersTokens) {
                        .first_position = static_cast<int64_t>(s.computed),
                        .kv = &s.kv});
     }
-    const std::span<const float> logits = model.Forward(batch, *cache);
+    const std::span<const float> logits = model.Forward(batch, *cache).logits;
     for (size_t i = 0; i < streams.size(); ++i) {
       Stream& s = streams[i];
       s.computed = s.tokens.size();

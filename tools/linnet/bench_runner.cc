@@ -5,7 +5,6 @@
 
 #include "absl/log/check.h"
 #include "base/clock.h"
-#include "kernels/rows.h"
 
 namespace linnet::cli {
 
@@ -34,19 +33,16 @@ void BenchRunner::Fill(int streams, int64_t depth, int64_t tokens) {
 }
 
 double BenchRunner::Decode(int64_t tokens) {
-  const size_t vocab = static_cast<size_t>(model_.description().vocab_size);
   std::vector<worker::TokenId> next(streams_.size());
   std::vector<worker::BatchSpan> batch(streams_.size());
   for (size_t s = 0; s < streams_.size(); ++s) next[s] = Token(static_cast<int64_t>(s));
   const int64_t start = base::Clock::Real()->MonotonicNs();
   for (int64_t t = 0; t < tokens; ++t) {
     for (size_t s = 0; s < streams_.size(); ++s) {
-      batch[s] = {.tokens = std::span(next).subspan(s, 1), .first_position = depth_ + t, .kv = &streams_[s]};
+      batch[s] = {.tokens = std::span(next).subspan(s, 1), .first_position = depth_ + t, .kv = &streams_[s], .best = 1};
     }
-    const std::span<const float> logits = model_.Forward(batch, cache_);
-    for (size_t s = 0; s < streams_.size(); ++s) {
-      next[s] = static_cast<worker::TokenId>(kernels::ArgMax(&logits[s * vocab], static_cast<int64_t>(vocab)));
-    }
+    const worker::StepOutput output = model_.Forward(batch, cache_);
+    for (size_t s = 0; s < streams_.size(); ++s) next[s] = output.best[s][0].index;
   }
   return absl::ToDoubleSeconds(base::Clock::Real()->Since(start));
 }

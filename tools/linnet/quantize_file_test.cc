@@ -65,7 +65,7 @@ std::vector<double> Score(const std::string& path, const std::vector<worker::Tok
   worker::KvSequence sequence;
   EXPECT_TRUE(cache->Reserve(sequence, count));
   const worker::BatchSpan span = {.tokens = tokens, .kv = &sequence, .logits = worker::BatchSpan::Logits::kAll};
-  const std::span<const float> logits = model->Forward({&span, 1}, *cache);
+  const std::span<const float> logits = model->Forward({&span, 1}, *cache).logits;
   std::vector<double> logprobs;
   for (size_t i = 0; i + 1 < tokens.size(); ++i) {
     const auto row = logits.subspan(i * vocab, vocab);

@@ -273,12 +273,12 @@ void EngineCore::Compute(const StepPlan& plan) {
     batch_.push_back({.tokens = std::span(sequence.tokens).subspan(sequence.computed, count),
                       .first_position = sequence.computed,
                       .kv = &sequence.kv,
-                      .logits = complete ? BatchSpan::Logits::kLast : BatchSpan::Logits::kNone});
+                      .logits = complete ? BatchSpan::Logits::kLast : BatchSpan::Logits::kNone,
+                      .best = TokensToChooseFrom(sequence.request.sampling)});
     sequence.computed += count;
     if (complete) choosing.push_back(&sequence);
   }
-  const std::span<float> logits = model_->Forward(batch_, *cache_);
-  Choose(choosing, logits);
+  Choose(choosing, model_->Forward(batch_, *cache_));
   UpdateAverages(prefill_tokens, decode_tokens, clock_->Since(start));
 
   std::set<const Sequence*> finished;
@@ -288,19 +288,28 @@ void EngineCore::Compute(const StepPlan& plan) {
   std::erase_if(running_, [&](const SequencePtr& s) { return finished.contains(s.get()); });
 }
 
-void EngineCore::Choose(const std::vector<Sequence*>& choosing, std::span<float> logits) {
+void EngineCore::Choose(const std::vector<Sequence*>& choosing, const StepOutput& output) {
   const size_t vocab = static_cast<size_t>(model_->description().vocab_size);
-  CHECK_EQ(logits.size(), choosing.size() * vocab);
   chosen_.resize(choosing.size());
+  std::vector<std::pair<size_t, std::span<float>>> whole;  // those that choose among all, and their logits
+  size_t best = 0;
+  for (size_t i = 0; i < choosing.size(); ++i) {
+    const Sequence& sequence = *choosing[i];
+    if (TokensToChooseFrom(sequence.request.sampling) == 0) {
+      whole.emplace_back(i, output.logits.subspan(whole.size() * vocab, vocab));
+      continue;
+    }
+    chosen_[i] =
+        SampleToken(output.best[best++], sequence.request.sampling, static_cast<int64_t>(sequence.tokens.size()));
+  }
+  CHECK(whole.size() * vocab == output.logits.size() && best == output.best.size());
   const auto choose = [&](int64_t begin, int64_t end, int /*thread*/) {
-    for (int64_t i = begin; i < end; ++i) {
-      const Sequence& sequence = *choosing[static_cast<size_t>(i)];
-      chosen_[static_cast<size_t>(i)] =
-          SampleToken(logits.subspan(static_cast<size_t>(i) * vocab, vocab), sequence.request.sampling,
-                      static_cast<int64_t>(sequence.tokens.size()));
+    for (int64_t w = begin; w < end; ++w) {
+      const auto& [i, logits] = whole[static_cast<size_t>(w)];
+      chosen_[i] = SampleToken(logits, choosing[i]->request.sampling, static_cast<int64_t>(choosing[i]->tokens.size()));
     }
   };
-  const int64_t n = static_cast<int64_t>(choosing.size());
+  const int64_t n = static_cast<int64_t>(whole.size());
   if (n == 1) {
     choose(0, 1, 0);
   } else if (n > 1) {

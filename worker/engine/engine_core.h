@@ -57,8 +57,8 @@ class EngineCore : public Engine {
   StepPlan Plan() const;
   void Admit(size_t count);
   void Compute(const StepPlan& plan);
-  // Chooses tokens from the logits of the sequences listed, in order.
-  void Choose(const std::vector<Sequence*>& choosing, std::span<float> logits);
+  // Chooses tokens of the sequences listed, whose spans `output` is of, in order.
+  void Choose(const std::vector<Sequence*>& choosing, const StepOutput& output);
   // Appends a chosen token. False: the sequence has finished.
   bool Append(Sequence& sequence, TokenId token);
   // Frees its blocks and tells the sink. The sequence's place in its list is the caller's business.

@@ -64,9 +64,12 @@ class FakeModel : public Model {
   kernels::ThreadPool& pool() override { return pool_; }
   int64_t max_step_tokens() const override { return options_.max_step_tokens; }
 
-  std::span<float> Forward(std::span<const BatchSpan> batch, KvCache& cache) override {
+  // The token after the last one has logit 1, all others 0.
+  StepOutput Forward(std::span<const BatchSpan> batch, KvCache& cache) override {
     const size_t vocab = static_cast<size_t>(options_.vocab);
     logits_.clear();
+    scored_.clear();
+    best_.clear();
     steps.emplace_back();
     for (const BatchSpan& span : batch) {
       steps.back().push_back(static_cast<int>(span.tokens.size()));
@@ -76,11 +79,20 @@ class FakeModel : public Model {
       computed_[span.kv] = span.first_position + static_cast<int64_t>(span.tokens.size());
       if (span.logits == BatchSpan::Logits::kNone) continue;
       CHECK(span.logits == BatchSpan::Logits::kLast);
+      const size_t next = (static_cast<size_t>(span.tokens.back()) + 1) % vocab;
+      if (span.best > 0) {
+        auto& scored = scored_.emplace_back(1, kernels::ScoredOutput{.value = 1, .index = static_cast<int32_t>(next)});
+        for (int32_t id = 0; scored.size() < static_cast<size_t>(span.best) && id < options_.vocab; ++id) {
+          if (id != scored[0].index) scored.push_back({.value = 0, .index = id});
+        }
+        continue;
+      }
       logits_.resize(logits_.size() + vocab, 0.0f);
-      logits_[logits_.size() - vocab + (static_cast<size_t>(span.tokens.back()) + 1) % vocab] = 1.0f;
+      logits_[logits_.size() - vocab + next] = 1.0f;
     }
+    best_.assign(scored_.begin(), scored_.end());
     if (on_step) on_step();
-    return logits_;
+    return {.logits = logits_, .best = best_};
   }
 
   std::vector<std::vector<int>> steps;  // tokens of each span of each step
@@ -92,6 +104,8 @@ class FakeModel : public Model {
   kernels::ThreadPool pool_;
   ModelDescription description_;
   std::vector<float> logits_;
+  std::vector<std::vector<kernels::ScoredOutput>> scored_;
+  std::vector<std::span<const kernels::ScoredOutput>> best_;
   std::map<const KvSequence*, int64_t> computed_;
 };
 

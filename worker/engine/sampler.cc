@@ -1,6 +1,7 @@
 #include "worker/engine/sampler.h"
 
 #include <algorithm>
+#include <cmath>
 #include <string>
 #include <utility>
 #include <vector>
@@ -13,8 +14,12 @@
 namespace linnet::worker {
 namespace {
 
+constexpr int32_t kMostBest = 64;
+// Probabilities are summed in blocks of so many tokens, so that a draw looks into one of them only.
+constexpr size_t kBlock = 4096;
+
 struct Candidate {
-  float probability;  // before the filters; afterwards only their ratios count
+  float probability;  // relative to the best token's: only ratios count
   TokenId id;
 };
 
@@ -29,16 +34,16 @@ double Sum(const std::vector<Candidate>& candidates) {
   return sum;
 }
 
+// Sorted, so that a draw finds the same token in them as in a list of the best that came sorted.
 void KeepTopK(std::vector<Candidate>& candidates, size_t k) {
-  if (k == 0 || k >= candidates.size()) return;
-  std::nth_element(candidates.begin(), candidates.begin() + static_cast<int64_t>(k), candidates.end(), Better);
+  if (k == 0) return;
+  k = std::min(k, candidates.size());
+  std::partial_sort(candidates.begin(), candidates.begin() + static_cast<int64_t>(k), candidates.end(), Better);
   candidates.resize(k);
 }
 
-// The fewest best tokens whose probabilities reach `p` together. Sorts only a beginning that is long enough.
-void KeepTopP(std::vector<Candidate>& candidates, float p) {
-  if (p >= 1) return;
-  const double enough = double{p} * Sum(candidates);
+// The fewest best tokens whose probabilities reach `enough` together. Sorts only a beginning that is long enough.
+void KeepTopP(std::vector<Candidate>& candidates, double enough) {
   double sum = 0;
   size_t sorted = 0;
   for (size_t want = 64; sorted < candidates.size(); want *= 8) {
@@ -55,12 +60,52 @@ void KeepTopP(std::vector<Candidate>& candidates, float p) {
   }
 }
 
-// Those at least `min_p` times as likely as the best one.
-void KeepMinP(std::vector<Candidate>& candidates, float min_p, float best_probability) {
-  if (min_p <= 0) return;
-  const float least = min_p * best_probability;
-  std::erase_if(candidates, [least](const Candidate& c) { return c.probability < least; });
+// Tokens of a probability above `floor`.
+void Gather(std::span<const float> probabilities, float floor, std::vector<Candidate>& candidates) {
+  const int64_t n = static_cast<int64_t>(probabilities.size());
+  candidates.clear();
+  for (int64_t i = 0;; ++i) {
+    i += kernels::FirstAbove(probabilities.data() + i, n - i, floor);
+    if (i == n) return;
+    candidates.push_back({.probability = probabilities[static_cast<size_t>(i)], .id = static_cast<TokenId>(i)});
+  }
 }
+
+// One of the candidates, filtered. `total`: of all tokens, where candidates are not the top k.
+TokenId Draw(std::vector<Candidate>& candidates, const SamplingParams& params, double total, int64_t position) {
+  KeepTopK(candidates, params.top_k);
+  if (params.top_p < 1) KeepTopP(candidates, params.top_p * (params.top_k > 0 ? Sum(candidates) : total));
+  if (params.min_p > 0) std::erase_if(candidates, [&](const Candidate& c) { return c.probability < params.min_p; });
+  double draw = CounterUniform(params.seed, static_cast<uint64_t>(position)) * Sum(candidates);
+  for (const Candidate& c : candidates) {
+    draw -= c.probability;
+    if (draw < 0) return c.id;
+  }
+  return candidates.back().id;
+}
+
+// Any token, as often as its probability says.
+TokenId DrawFromAll(std::span<const float> probabilities, std::span<const double> block_sums, double total,
+                    const SamplingParams& params, int64_t position) {
+  double draw = CounterUniform(params.seed, static_cast<uint64_t>(position)) * total;
+  size_t block = 0;
+  while (block + 1 < block_sums.size() && draw >= block_sums[block]) draw -= block_sums[block++];
+  // A block's sum may differ from its parts added one by one in the last bits: then it is its last token, or the last
+  // one before it.
+  size_t last = 0;
+  for (size_t i = block * kBlock; i < std::min(probabilities.size(), (block + 1) * kBlock); ++i) {
+    if (!(probabilities[i] > 0)) continue;
+    last = i;
+    draw -= probabilities[i];
+    if (draw < 0) break;
+  }
+  for (size_t i = block * kBlock; last == 0 && i > 0; --i) {
+    if (probabilities[i - 1] > 0) last = i - 1;
+  }
+  return static_cast<TokenId>(last);
+}
+
+thread_local std::vector<Candidate> t_candidates;  // keeps its memory: vocabularies are large
 
 }  // namespace
 
@@ -76,6 +121,24 @@ absl::Status ValidateSampling(const SamplingParams& params) {
   return violations.empty() ? absl::OkStatus() : base::FieldErrors(violations);
 }
 
+int32_t TokensToChooseFrom(const SamplingParams& params) {
+  if (params.temperature == 0) return 1;
+  return params.top_k <= kMostBest ? static_cast<int32_t>(params.top_k) : 0;
+}
+
+TokenId SampleToken(std::span<const ScoredToken> best, const SamplingParams& params, int64_t position) {
+  if (best.empty()) return 0;
+  if (params.temperature == 0 || best.size() == 1) return best[0].index;
+  std::vector<Candidate>& candidates = t_candidates;
+  candidates.clear();
+  for (const ScoredToken& token : best) {
+    const float probability = std::exp((token.value - best[0].value) / params.temperature);
+    // Those of no probability, forbidden ones (-inf) among them, cannot be drawn.
+    if (probability > 0) candidates.push_back({.probability = probability, .id = token.index});
+  }
+  return candidates.empty() ? best[0].index : Draw(candidates, params, 0, position);
+}
+
 TokenId SampleToken(std::span<float> logits, const SamplingParams& params, int64_t position) {
   const int64_t n = static_cast<int64_t>(logits.size());
   const TokenId best = static_cast<TokenId>(kernels::ArgMax(logits.data(), n));
@@ -83,26 +146,32 @@ TokenId SampleToken(std::span<float> logits, const SamplingParams& params, int64
 
   const float inverse_temperature = 1.0f / params.temperature;
   for (float& logit : logits) logit *= inverse_temperature;
-  kernels::Softmax(logits.data(), n);
+  const float max = logits[static_cast<size_t>(best)];
+  thread_local std::vector<double> block_sums;
+  block_sums.clear();
+  double total = 0;
+  for (size_t i = 0; i < logits.size(); i += kBlock) {
+    const size_t count = std::min(kBlock, logits.size() - i);
+    block_sums.push_back(kernels::ExpInPlace(logits.data() + i, max, static_cast<int64_t>(count)));
+    total += block_sums.back();
+  }
   const std::span<const float> probabilities = logits;
-
-  thread_local std::vector<Candidate> candidates;  // keeps its memory: vocabularies are large
-  candidates.clear();
-  for (size_t i = 0; i < probabilities.size(); ++i) {
-    // Tokens of no probability, those forbidden (-inf) and broken logits (NaN) among them, cannot be drawn.
-    if (probabilities[i] > 0) candidates.push_back({.probability = probabilities[i], .id = static_cast<TokenId>(i)});
+  if (!std::isfinite(total)) return best;  // broken logits
+  const bool all = params.top_k == 0 || params.top_k >= logits.size();
+  if (all && params.top_p >= 1 && params.min_p <= 0) {
+    return DrawFromAll(probabilities, block_sums, total, params, position);
   }
-  if (candidates.empty()) return best;
-  KeepTopK(candidates, params.top_k);
-  KeepTopP(candidates, params.top_p);
-  KeepMinP(candidates, params.min_p, probabilities[static_cast<size_t>(best)]);
 
-  double draw = CounterUniform(params.seed, static_cast<uint64_t>(position)) * Sum(candidates);
-  for (const Candidate& c : candidates) {
-    draw -= c.probability;
-    if (draw < 0) return c.id;
+  // Most tokens have next to no probability: only as many are looked at as the filters can keep.
+  std::vector<Candidate>& candidates = t_candidates;
+  for (float floor : {0x1p-10f, 0x1p-20f, 0.0f}) {
+    Gather(probabilities, floor, candidates);
+    const bool enough = !all               ? candidates.size() >= params.top_k
+                        : params.top_p < 1 ? Sum(candidates) >= params.top_p * total
+                                           : floor < params.min_p;
+    if (enough) break;
   }
-  return candidates.back().id;
+  return candidates.empty() ? best : Draw(candidates, params, total, position);
 }
 
 }  // namespace linnet::worker

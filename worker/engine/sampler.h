@@ -7,6 +7,7 @@
 #include <span>
 
 #include "absl/status/status.h"
+#include "kernels/best_outputs.h"
 #include "worker/text/tokenizer.h"
 
 namespace linnet::worker {
@@ -22,7 +23,14 @@ struct SamplingParams {
 // INVALID_ARGUMENT INVALID_FIELD, every bad field named ("sampling.top_p").
 absl::Status ValidateSampling(const SamplingParams& params);
 
-// logits: [vocab] f32, may be changed. `position`: that of the token to be chosen.
+using ScoredToken = kernels::ScoredOutput;  // a token's logit and id
+
+// How many of the best tokens it can be one of, where these are few; 0: any, and SampleToken wants all logits.
+int32_t TokensToChooseFrom(const SamplingParams& params);
+
+// `position`: that of the token to be chosen. logits: [vocab] f32, changed; or the TokensToChooseFrom best, in order,
+// or all that there are. Without any that is a number: token 0.
 TokenId SampleToken(std::span<float> logits, const SamplingParams& params, int64_t position);
+TokenId SampleToken(std::span<const ScoredToken> best, const SamplingParams& params, int64_t position);
 
 }  // namespace linnet::worker

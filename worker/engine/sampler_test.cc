@@ -3,9 +3,11 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
 #include <limits>
 #include <map>
+#include <span>
 #include <vector>
 
 #include "base/error.h"
@@ -91,6 +93,49 @@ TEST(Sampler, ForbiddenTokensNeverCome) {
   std::vector<float> logits = FourLogits();
   logits[2] = -std::numeric_limits<float>::infinity();
   EXPECT_FALSE(Draw(logits, {.temperature = 5}, 500).contains(2));
+}
+
+TEST(Sampler, ALargeVocabularyIsDrawnFromEverywhere) {
+  // Over several blocks of sums; two tokens have nearly all of the probability.
+  std::vector<float> logits(20000, -30.0f);
+  logits[1] = 0;
+  logits[19999] = std::log(3.0f);
+  const auto counts = Draw(logits, {.temperature = 1, .seed = 5}, 8000);
+  EXPECT_NEAR(counts.at(1), 2000, 160);
+  EXPECT_NEAR(counts.at(19999), 6000, 160);
+}
+
+TEST(Sampler, AmongTheBestAsAmongAll) {
+  // What the output layer gives for a small top_k leads to the tokens that all logits lead to.
+  std::vector<float> logits;
+  for (int i = 0; i < 500; ++i) logits.push_back(static_cast<float>((i * 7919) % 500) * 0.01f);
+  std::vector<ScoredToken> sorted;
+  for (int i = 0; i < 500; ++i) sorted.push_back({.value = logits[static_cast<size_t>(i)], .index = i});
+  std::sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.Before(b); });
+  for (const SamplingParams& params : {SamplingParams{.temperature = 0},
+                                       {.temperature = 0.5f, .top_k = 40, .seed = 2},
+                                       {.temperature = 1, .top_k = 7, .top_p = 0.5f, .seed = 3},
+                                       {.temperature = 2, .top_k = 64, .min_p = 0.9f, .seed = 4}}) {
+    const int32_t count = TokensToChooseFrom(params);
+    ASSERT_GT(count, 0);
+    for (int position = 0; position < 100; ++position) {
+      std::vector<float> all = logits;
+      EXPECT_EQ(SampleToken(std::span(sorted).first(static_cast<size_t>(count)), params, position),
+                SampleToken(all, params, position));
+    }
+  }
+  EXPECT_EQ(TokensToChooseFrom({.temperature = 1}), 0);
+  EXPECT_EQ(TokensToChooseFrom({.temperature = 1, .top_k = 1000}), 0);
+  EXPECT_EQ(SampleToken(std::span<const ScoredToken>(), {.temperature = 0}, 0), 0);
+}
+
+TEST(Sampler, BrokenLogitsGiveSomeToken) {
+  std::vector<float> logits(100, std::nanf(""));
+  for (const float top_p : {1.0f, 0.5f}) {
+    std::vector<float> copy = logits;
+    const TokenId token = SampleToken(copy, {.temperature = 1, .top_p = top_p}, 0);
+    EXPECT_TRUE(token >= 0 && token < 100);
+  }
 }
 
 TEST(Sampler, SameSeedAndPositionSameToken) {

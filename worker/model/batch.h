@@ -4,6 +4,7 @@
 #include <cstdint>
 #include <span>
 
+#include "kernels/best_outputs.h"
 #include "worker/model/kv_cache.h"
 #include "worker/text/tokenizer.h"
 
@@ -16,6 +17,8 @@ struct BatchSpan {
   const KvSequence* kv = nullptr;  // blocks for all those positions are allocated
   // Logits wanted: of the last token (decode, end of prefill), of every token (scoring), or of none (earlier chunks).
   enum class Logits { kNone, kLast, kAll } logits = Logits::kLast;
+  // With kLast: only so many of the largest logits and whose they are; 0: the whole row.
+  int32_t best = 0;
 
   int64_t logit_rows() const {
     switch (logits) {
@@ -28,6 +31,14 @@ struct BatchSpan {
     }
     return 0;
   }
+};
+
+// What a step computed. Valid until the next one.
+struct StepOutput {
+  // The rows that are wanted whole, in span order: [rows, vocab] f32. The caller may change them.
+  std::span<float> logits;
+  // For each span that wants but the best: these, the largest first, of equals the lower id first.
+  std::span<const std::span<const kernels::ScoredOutput>> best;
 };
 
 }  // namespace linnet::worker

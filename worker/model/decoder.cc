@@ -229,26 +229,37 @@ void Decoder::Embed(std::span<const BatchSpan> batch) {
   });
 }
 
-std::span<float> Decoder::Forward(std::span<const BatchSpan> batch, KvCache& cache) {
+StepOutput Decoder::Output(std::span<const BatchSpan> batch) {
+  wanted_.clear();
+  for (const BatchSpan& span : batch) {
+    wanted_.insert(wanted_.end(), static_cast<size_t>(span.logit_rows()),
+                   span.logits == BatchSpan::Logits::kLast ? span.best : 0);
+  }
+  const int64_t whole = std::count(wanted_.begin(), wanted_.end(), 0);
+  if (whole > logit_capacity_) {
+    logits_ = Allocate(whole * model_.vocab_size);
+    logit_capacity_ = whole;
+  }
+  Norm(model_.final_norm, weights_.final_norm, x_.get(), h_.get(), row_count_);
+  activations_.Set(h_.get(), row_count_, model_.model_dim);
+  output_.Multiply(weights_.output_matrix(), activations_, wanted_, logits_.get(), pool_);
+  best_.clear();
+  for (int64_t r = 0; r < row_count_; ++r) {
+    if (wanted_[static_cast<size_t>(r)] != 0) best_.push_back(output_.Of(r));
+  }
+  return {.logits = {logits_.get(), static_cast<size_t>(whole * model_.vocab_size)}, .best = best_};
+}
+
+StepOutput Decoder::Forward(std::span<const BatchSpan> batch, KvCache& cache) {
   SetRows(batch);
   Embed(batch);
-  const int64_t d = model_.model_dim;
   for (size_t l = 0; l < model_.layers.size(); ++l) {
     const LayerDescription& layer = model_.layers[l];
     RunAttention(batch, cache, l, l + 1 == model_.layers.size());
     if (row_count_ == 0) return {};  // only keys and values were wanted
     RunFfn(layer, weights_.layers[static_cast<size_t>(layer.weights_of_layer)]);
   }
-
-  if (row_count_ > logit_capacity_) {
-    logits_ = Allocate(row_count_ * model_.vocab_size);
-    logit_capacity_ = row_count_;
-  }
-  Norm(model_.final_norm, weights_.final_norm, x_.get(), h_.get(), row_count_);
-  activations_.Set(h_.get(), row_count_, d);
-  const kernels::Product output = {.weights = &weights_.output_matrix(), .y = logits_.get()};
-  kernels::Multiply({&output, 1}, activations_, pool_);
-  return {logits_.get(), static_cast<size_t>(row_count_ * model_.vocab_size)};
+  return Output(batch);
 }
 
 }  // namespace linnet::worker

@@ -15,6 +15,7 @@
 #include <vector>
 
 #include "kernels/attention.h"
+#include "kernels/best_outputs.h"
 #include "kernels/matrix.h"
 #include "kernels/rows.h"
 #include "kernels/thread_pool.h"
@@ -32,7 +33,7 @@ class Decoder {
           kernels::ThreadPool& pool);
 
   // As Model::Forward.
-  std::span<float> Forward(std::span<const BatchSpan> batch, KvCache& cache);
+  StepOutput Forward(std::span<const BatchSpan> batch, KvCache& cache);
 
   int64_t max_step_tokens() const { return max_step_tokens_; }
   // Of scratch memory for activations, all of it; logits of more rows than one a sequence come on top.
@@ -59,6 +60,7 @@ class Decoder {
   void KeepLogitRows(std::span<const BatchSpan> batch, int64_t q_width);
   void RunAttention(std::span<const BatchSpan> batch, const KvCache& cache, size_t layer, bool last);
   void RunFfn(const LayerDescription& layer, const LayerWeights& weights);
+  StepOutput Output(std::span<const BatchSpan> batch);
   void Norm(const NormDescription& norm, const std::vector<float>& weight, const float* x, float* y, int64_t rows);
   // Calls f(begin, end) over [0, rows), on the calling thread where the work is not worth a parallel region.
   template <class F>
@@ -97,6 +99,10 @@ class Decoder {
   Buffer ffn_;        // silu(gate) · up, ffn_width
   Buffer logits_;     // [logit_capacity_, vocab]
   int64_t logit_capacity_ = 0;
+
+  kernels::BestOutputs output_;
+  std::vector<int32_t> wanted_;  // of each row of the output
+  std::vector<std::span<const kernels::ScoredOutput>> best_;
 };
 
 }  // namespace linnet::worker

@@ -75,7 +75,7 @@ class LoadedModel : public Model {
     if (!interrupted()) packed_.cache = nullptr;
   }
 
-  std::span<float> Forward(std::span<const BatchSpan> batch, KvCache& cache) override {
+  StepOutput Forward(std::span<const BatchSpan> batch, KvCache& cache) override {
     return decoder_.Forward(batch, cache);
   }
 

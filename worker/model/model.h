@@ -5,7 +5,7 @@
 //   KvSequence sequence;
 //   cache->Reserve(sequence, tokens.size());
 //   const BatchSpan span = {.tokens = tokens, .kv = &sequence};
-//   std::span<const float> logits = model->Forward({&span, 1}, *cache);
+//   std::span<const float> logits = model->Forward({&span, 1}, *cache).logits;
 #pragma once
 
 #include <cstdint>
@@ -80,10 +80,9 @@ class Model {
   // second call does. One thread at a time.
   virtual void SavePacked(const std::function<bool()>& interrupted) {}
 
-  // Computes one batch, writes keys and values to the cache. logits: [rows wanted, vocab] f32 in span order, valid
-  // until the next call; the caller may change them. Not thread-safe: one thread at a time. REQUIRES: at most
+  // Computes one batch, writes keys and values to the cache. Not thread-safe: one thread at a time. REQUIRES: at most
   // max_step_tokens() tokens together, ids within the vocabulary, cache of kv_type().
-  virtual std::span<float> Forward(std::span<const BatchSpan> batch, KvCache& cache) = 0;
+  virtual StepOutput Forward(std::span<const BatchSpan> batch, KvCache& cache) = 0;
 };
 
 }  // namespace linnet::worker

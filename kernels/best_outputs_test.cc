@@ -1,0 +1,99 @@
+#include "kernels/best_outputs.h"
+
+#include <algorithm>
+#include <cmath>
+#include <random>
+#include <vector>
+
+#include "kernels/kernel_test_util.h"
+
+namespace linnet::kernels {
+namespace {
+
+using testing::RandomFloats;
+using testing::RandomWeights;
+
+struct Case {
+  Case(int64_t outputs, int64_t k, int64_t rows, ThreadPool& pool) : outputs(outputs) {
+    std::mt19937 random(3);
+    const auto bytes = RandomWeights(DType::kQ8_0, outputs, k, random);
+    weights = *Matrix::Create(
+        {.type = DType::kQ8_0, .rows = outputs, .cols = k, .data = reinterpret_cast<const std::byte*>(bytes.data())},
+        Precision::kFast, pool);
+    x = RandomFloats(rows * k, random);
+    activations.Set(x.data(), rows, k);
+    all.resize(static_cast<size_t>(rows * outputs));
+    const Product product = {.weights = weights.get(), .y = all.data()};
+    Multiply({&product, 1}, activations, pool);
+  }
+  // In order, straight from the whole product.
+  std::vector<ScoredOutput> Best(int64_t row, size_t count) const {
+    std::vector<ScoredOutput> sorted;
+    for (int64_t i = 0; i < outputs; ++i) {
+      sorted.push_back({.value = all[static_cast<size_t>(row * outputs + i)], .index = static_cast<int32_t>(i)});
+    }
+    std::stable_sort(sorted.begin(), sorted.end(), [](const auto& a, const auto& b) { return a.value > b.value; });
+    sorted.resize(std::min(count, sorted.size()));
+    return sorted;
+  }
+
+  int64_t outputs;
+  std::unique_ptr<Matrix> weights;
+  std::vector<float> x, all;
+  Activations activations;
+};
+
+std::vector<ScoredOutput> Copy(std::span<const ScoredOutput> best) { return {best.begin(), best.end()}; }
+
+TEST(BestOutputs, AreTheBestOfTheWholeProductOnAnyNumberOfThreads) {
+  for (const int threads : {1, 2, 3}) {
+    ThreadPool pool(threads);
+    Case c(5000, 64, 4, pool);
+    BestOutputs output;
+    std::vector<float> whole(5000, NAN);
+    const int32_t wanted[] = {1, 0, 40, 7};
+    for (int again = 0; again < 2; ++again) {
+      output.Multiply(*c.weights, c.activations, wanted, whole.data(), pool);
+      for (const int64_t row : {0, 2, 3}) {
+        EXPECT_EQ(Copy(output.Of(row)), c.Best(row, static_cast<size_t>(wanted[row])))
+            << threads << " threads, " << row;
+      }
+      EXPECT_TRUE(std::equal(whole.begin(), whole.end(), c.all.begin() + 5000)) << "the row that is wanted whole";
+    }
+  }
+}
+
+TEST(BestOutputs, OfEqualsTheFirst) {
+  ThreadPool pool(3);
+  Case c(3000, 64, 1, pool);
+  // All outputs equal: a row of zeros.
+  std::fill(c.x.begin(), c.x.end(), 0.0f);
+  c.activations.Set(c.x.data(), 1, 64);
+  BestOutputs output;
+  const int32_t wanted[] = {3};
+  output.Multiply(*c.weights, c.activations, wanted, nullptr, pool);
+  EXPECT_EQ(Copy(output.Of(0)), (std::vector<ScoredOutput>{{0, 0}, {0, 1}, {0, 2}}));
+}
+
+TEST(BestOutputs, MoreThanThereAreAreAll) {
+  ThreadPool pool(2);
+  Case c(20, 64, 1, pool);
+  BestOutputs output;
+  const int32_t wanted[] = {50};
+  output.Multiply(*c.weights, c.activations, wanted, nullptr, pool);
+  EXPECT_EQ(Copy(output.Of(0)), c.Best(0, 20));
+}
+
+TEST(BestOutputs, BrokenOutputsAreNone) {
+  ThreadPool pool(2);
+  Case c(100, 64, 1, pool);
+  c.x[0] = NAN;
+  c.activations.Set(c.x.data(), 1, 64);
+  BestOutputs output;
+  const int32_t wanted[] = {2};
+  output.Multiply(*c.weights, c.activations, wanted, nullptr, pool);
+  for (const ScoredOutput& best : output.Of(0)) EXPECT_FALSE(std::isnan(best.value));
+}
+
+}  // namespace
+}  // namespace linnet::kernels
