@@ -34,6 +34,7 @@ struct Options {
   int gateway_metrics_port = 9464, registry_metrics_port = 9465, worker_metrics_port = 9466;
   bool free_ports = false;
   uint32_t threads = 0;
+  std::string kv_cache_type;
   std::vector<std::string> models;
 };
 
@@ -184,6 +185,9 @@ absl::Status Serve(const CommandContext& context, const Options& options, const 
   std::vector<std::string> worker_args = {registry_flag, absl::StrCat("--cache-dir=", home, "/worker")};
   for (const std::string& model : options.models) worker_args.push_back(absl::StrCat("--model=", model));
   if (options.threads > 0) worker_args.push_back(absl::StrCat("--threads=", options.threads));
+  if (!options.kv_cache_type.empty()) {
+    worker_args.push_back(absl::StrCat("--kv-cache-type=", options.kv_cache_type));
+  }
   LINNET_ASSIGN_OR_RETURN(const ChildProcess* worker,
                           supervisor.Start(child("worker", std::move(worker_args),
                                                  {{"--listen", "grpc", options.worker_port},
@@ -262,6 +266,9 @@ void AddUpCommand(CLI::App& app, CommandContext& context) {
   command->add_flag("--free-ports", options->free_ports, "take free ports instead of all of these");
   command->add_option("--threads", options->threads,
                       "compute threads of the worker (default: what this machine allows)");
+  command->add_option("--kv-cache-type", options->kv_cache_type,
+                      "of the worker's keys and values: f16 (default) or q8_0, half as large")
+      ->check(CLI::IsMember({"f16", "q8_0"}));
   command
       ->add_option("--model", options->models,
                    "serve only this model; may be repeated (default: every model that fits)")
