@@ -1,7 +1,5 @@
 #include "kernels/machine_limits.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
 #include <atomic>
 #include <cerrno>
@@ -14,6 +12,7 @@
 #include "base/memory.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "kernels/aligned_buffer.h"
 #include "kernels/kernel_bench_limits.h"
 
 namespace linnet::kernels {
@@ -38,53 +37,36 @@ double SecondsOf(const std::function<void()>& work) {
   return std::max(1e-9, absl::ToDoubleSeconds(base::Clock::Real()->Since(start)));
 }
 
-// Memory with a page behind every address, huge pages where the system gives them.
-class ReadBuffer {
- public:
-  ReadBuffer() = default;
-  ReadBuffer(const ReadBuffer&) = delete;
-  ReadBuffer& operator=(const ReadBuffer&) = delete;
-  ~ReadBuffer() {
-    if (words_ != nullptr) munmap(words_, static_cast<size_t>(bytes_));
+// Words with a page behind every address.
+absl::StatusOr<AlignedBuffer> ReadableBuffer(int64_t bytes, ThreadPool& pool) {
+  absl::StatusOr<AlignedBuffer> buffer = AlignedBuffer::Create(bytes);
+  if (!buffer.ok()) {
+    return base::Error(absl::StatusCode::kResourceExhausted, "OUT_OF_MEMORY",
+                       base::StrCat("no ", bytes >> 20, " MiB to measure reads with; give a smaller size"));
   }
+  uint64_t* const words = reinterpret_cast<uint64_t*>(buffer->data());
+  pool.ParallelFor(bytes / 8, kChunkWords,
+                   [words](int64_t begin, int64_t end, int) { std::fill(words + begin, words + end, uint64_t{1}); });
+  return buffer;
+}
 
-  absl::Status Allocate(int64_t bytes, ThreadPool& pool) {
-    void* const at =
-        mmap(nullptr, static_cast<size_t>(bytes), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (at == MAP_FAILED) {
-      return base::Error(absl::StatusCode::kResourceExhausted, "OUT_OF_MEMORY",
-                         base::StrCat("no ", bytes >> 20, " MiB to measure reads with; give a smaller size"));
-    }
-    madvise(at, static_cast<size_t>(bytes), MADV_HUGEPAGE);  // a wish: smaller pages do as well
-    words_ = static_cast<uint64_t*>(at);
-    bytes_ = bytes;
-    pool.ParallelFor(count(), kChunkWords,
-                     [this](int64_t begin, int64_t end, int) { std::fill(words_ + begin, words_ + end, uint64_t{1}); });
-    return absl::OkStatus();
-  }
-  const uint64_t* words() const { return words_; }
-  int64_t count() const { return bytes_ / 8; }
-
- private:
-  uint64_t* words_ = nullptr;
-  int64_t bytes_ = 0;
-};
-
-Rate MeasureRead(const ReadBuffer& buffer, const MachineLimitsOptions& options, ThreadPool& pool) {
+Rate MeasureRead(const AlignedBuffer& buffer, const MachineLimitsOptions& options, ThreadPool& pool) {
+  const uint64_t* const words = reinterpret_cast<const uint64_t*>(buffer.data());
+  const int64_t count = buffer.bytes() / 8;
   const auto sum = LimitsTableFor(*ActiveIsa()).sum;
   std::atomic<uint64_t> total{0};  // keeps the sums from being dropped
   const auto pass = [&](int64_t begin, int64_t end, int) {
-    total.fetch_add(sum(buffer.words() + begin, end - begin), std::memory_order_relaxed);
+    total.fetch_add(sum(words + begin, end - begin), std::memory_order_relaxed);
   };
   const auto run = [&](int passes) {
     return SecondsOf([&] {
-      for (int i = 0; i < passes; ++i) pool.ParallelFor(buffer.count(), kChunkWords, pass);
+      for (int i = 0; i < passes; ++i) pool.ParallelFor(count, kChunkWords, pass);
     });
   };
   const int passes = std::max(1, static_cast<int>(absl::ToDoubleSeconds(options.sample) / run(1)));
   std::vector<double> rates(static_cast<size_t>(options.samples));
   for (double& rate : rates) {
-    rate = static_cast<double>(buffer.count()) * 8 * passes / run(passes);
+    rate = static_cast<double>(count) * 8 * passes / run(passes);
   }
   return RateOf(std::move(rates));
 }
@@ -140,8 +122,7 @@ absl::StatusOr<MachineLimits> MeasureMachineLimits(const MachineLimitsOptions& o
   limits.read_bytes = options.read_bytes > 0 ? options.read_bytes : std::min(kDefaultReadBytes, available / 4);
   limits.read_bytes = std::max(kLeastReadBytes, limits.read_bytes / 64 * 64);
   {
-    ReadBuffer buffer;
-    LINNET_RETURN_IF_ERROR(buffer.Allocate(limits.read_bytes, pool));
+    LINNET_ASSIGN_OR_RETURN(const AlignedBuffer buffer, ReadableBuffer(limits.read_bytes, pool));
     ThreadPool one(1);
     limits.read_one_thread = MeasureRead(buffer, options, one);
     limits.read = MeasureRead(buffer, options, pool);

@@ -25,21 +25,25 @@ inline void Pause() {
 #endif
 }
 
-// Returns when `value` is no longer `old`: spins for kSpin, then sleeps in the kernel.
-template <class T>
-T AwaitChange(const std::atomic<T>& value, T old) {
-  T now = value.load(std::memory_order_acquire);
-  if (now != old) return now;
+// Calls done() until it is true or kSpin has passed; whether it became true.
+template <class F>
+bool Spin(F done) {
+  if (done()) return true;
   const auto give_up = std::chrono::steady_clock::now() + kSpin;
   do {
     for (int i = 0; i < 32; ++i) {
       Pause();
-      now = value.load(std::memory_order_acquire);
-      if (now != old) return now;
+      if (done()) return true;
     }
   } while (std::chrono::steady_clock::now() < give_up);
-  while ((now = value.load(std::memory_order_acquire)) == old) value.wait(old, std::memory_order_acquire);
-  return now;
+  return false;
+}
+
+// Returns when done(value) is true: spins, then sleeps until somebody notifies.
+template <class T, class F>
+void Await(const std::atomic<T>& value, F done) {
+  if (Spin([&] { return done(value.load(std::memory_order_acquire)); })) return;
+  for (T now; !done(now = value.load(std::memory_order_acquire));) value.wait(now, std::memory_order_acquire);
 }
 
 }  // namespace
@@ -55,23 +59,44 @@ struct ThreadPool::State {
 
   const int threads;
   base::Mutex turn;  // held for a whole region
-  // Constant while a region is open or has workers inside.
-  const absl::FunctionRef<void(int)>* work = nullptr;
-  std::atomic<bool> stop{false};
-  alignas(64) std::atomic<uint32_t> regions{0};  // a change wakes the workers
-  alignas(64) std::atomic<uint64_t> gate{0};
-  alignas(64) std::atomic<int> to_come{0};  // Run: workers that have not been through the region yet
-  alignas(64) std::atomic<int64_t> next{0};
+  uint32_t region ABSL_GUARDED_BY(turn) = 0;
   std::vector<std::thread> workers;
+  std::atomic<bool> stop{false};
+  // Workers that sleep, or are about to; a change of `wake` wakes them. The caller looks at it after it has opened the
+  // gate, they look at the gate after they are counted: one of both sees the other.
+  alignas(64) std::atomic<int> asleep{0};
+  std::atomic<uint32_t> wake{0};
+  // What a worker needs to join comes in one cache line.
+  alignas(64) std::atomic<uint64_t> gate{0};
+  const absl::FunctionRef<void(int)>* work = nullptr;  // constant while a region is open or has workers inside
+  alignas(64) std::atomic<int> to_come{0};             // Run: workers that have not been through the region yet
+  alignas(64) std::atomic<int64_t> next{0};            // ParallelFor: what nobody has taken
+
+  // Returns when there is another region than `joined`, or the end.
+  void AwaitRegion(uint64_t joined) {
+    const auto is_news = [&] {
+      return gate.load(std::memory_order_seq_cst) >> 32 != joined || stop.load(std::memory_order_seq_cst);
+    };
+    while (!Spin(is_news)) {
+      const uint32_t now = wake.load(std::memory_order_seq_cst);
+      asleep.fetch_add(1, std::memory_order_seq_cst);
+      if (!is_news()) wake.wait(now, std::memory_order_seq_cst);
+      asleep.fetch_sub(1, std::memory_order_seq_cst);
+    }
+  }
+  void WakeSleepers() {
+    if (asleep.load(std::memory_order_seq_cst) == 0) return;
+    wake.fetch_add(1, std::memory_order_seq_cst);
+    wake.notify_all();
+  }
 
   void Work(int thread) {
     char name[16];
     std::snprintf(name, sizeof(name), "compute/%d", thread);
     pthread_setname_np(pthread_self(), name);
-    uint32_t woken = 0;
     uint64_t joined = 0;
     for (;;) {
-      woken = AwaitChange(regions, woken);
+      AwaitRegion(joined);
       if (stop.load(std::memory_order_relaxed)) return;
       uint64_t now = gate.load(std::memory_order_acquire);
       while ((now & kOpen) != 0 && now >> 32 != joined) {
@@ -82,6 +107,7 @@ struct ThreadPool::State {
         now = gate.fetch_sub(1, std::memory_order_acq_rel) - 1;
         if ((now & (kOpen | kInside)) == 0) gate.notify_one();
       }
+      joined = now >> 32;  // one that closed before this thread came is over
     }
   }
 
@@ -93,16 +119,12 @@ struct ThreadPool::State {
     }
     work = &f;
     to_come.store(threads - 1, std::memory_order_relaxed);
-    const uint32_t region = regions.load(std::memory_order_relaxed) + 1;
-    gate.store(uint64_t{region} << 32 | kOpen, std::memory_order_release);
-    regions.store(region, std::memory_order_release);
-    regions.notify_all();
+    gate.store(uint64_t{++region} << 32 | kOpen, std::memory_order_seq_cst);
+    WakeSleepers();
     f(0);
-    if (everyone) {
-      for (int left = to_come.load(std::memory_order_acquire); left != 0;) left = AwaitChange(to_come, left);
-    }
-    uint64_t now = gate.fetch_and(~kOpen, std::memory_order_acq_rel) & ~kOpen;
-    while ((now & kInside) != 0) now = AwaitChange(gate, now);
+    if (everyone) Await(to_come, [](int left) { return left == 0; });
+    const uint64_t now = gate.fetch_and(~kOpen, std::memory_order_acq_rel) & ~kOpen;
+    if ((now & kInside) != 0) Await(gate, [](uint64_t g) { return (g & kInside) == 0; });
   }
 };
 
@@ -114,9 +136,8 @@ ThreadPool::ThreadPool(int threads) : state_(std::make_unique<State>(threads)) {
 ThreadPool::~ThreadPool() {
   {
     base::MutexLock lock(&state_->turn);
-    state_->stop.store(true, std::memory_order_relaxed);
-    state_->regions.fetch_add(1, std::memory_order_release);
-    state_->regions.notify_all();
+    state_->stop.store(true, std::memory_order_seq_cst);
+    state_->WakeSleepers();
   }
   for (std::thread& worker : state_->workers) worker.join();
 }
@@ -140,10 +161,14 @@ void ThreadPool::ParallelFor(int64_t n, int64_t grain, absl::FunctionRef<void(in
   State* const state = state_.get();
   state_->RunLocked(
       [state, n, grain, f](int thread) {
-        for (;;) {
-          const int64_t begin = state->next.fetch_add(grain, std::memory_order_relaxed);
-          if (begin >= n) return;
-          f(begin, std::min(n, begin + grain), thread);
+        // Large shares first, single chunks at the end: the counter's cache line changes hands less often.
+        int64_t begin = state->next.load(std::memory_order_relaxed);
+        while (begin < n) {
+          const int64_t chunks = (n - begin + grain - 1) / grain;
+          const int64_t end = std::min(n, begin + std::max<int64_t>(1, chunks / (2 * state->threads)) * grain);
+          if (!state->next.compare_exchange_weak(begin, end, std::memory_order_relaxed)) continue;
+          for (; begin < end; begin += grain) f(begin, std::min(end, begin + grain), thread);
+          begin = state->next.load(std::memory_order_relaxed);
         }
       },
       /*everyone=*/false);

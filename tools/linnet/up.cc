@@ -266,8 +266,9 @@ void AddUpCommand(CLI::App& app, CommandContext& context) {
   command->add_flag("--free-ports", options->free_ports, "take free ports instead of all of these");
   command->add_option("--threads", options->threads,
                       "compute threads of the worker (default: what this machine allows)");
-  command->add_option("--kv-cache-type", options->kv_cache_type,
-                      "of the worker's keys and values: f16 (default) or q8_0, half as large")
+  command
+      ->add_option("--kv-cache-type", options->kv_cache_type,
+                   "of the worker's keys and values: f16 (default) or q8_0, half as large")
       ->check(CLI::IsMember({"f16", "q8_0"}));
   command
       ->add_option("--model", options->models,
