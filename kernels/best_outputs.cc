@@ -32,7 +32,7 @@ void BestOutputs::Multiply(const Matrix& weights, Activations& x, std::span<cons
     return;
   }
   weights.PrepareForms(x, pool);
-  const int64_t slice = std::min(outputs, weights.SliceRows(rows, pool.threads()));
+  const int64_t slice = std::min(outputs, weights.SliceRows(SliceBytes(weights.bytes(), pool.threads())));
   scratch_.resize(static_cast<size_t>(pool.threads()));
   for (Scratch& s : scratch_) {
     s.y.resize(static_cast<size_t>(rows * slice));

@@ -38,9 +38,9 @@ class DenseMatrix : public Matrix {
 
   void PrepareForms(Activations&, ThreadPool&) const override {}
 
-  int64_t SliceRows(int64_t, int threads) const override {
-    const int64_t share = (rows() + threads - 1) / threads;
-    return std::max<int64_t>(64, (share + 15) / 16 * 16);
+  int64_t SliceRows(int64_t bytes) const override {
+    // oneDNN likes large ones.
+    return std::max<int64_t>(64, 4 * bytes / row_bytes_ / 16 * 16);
   }
 
   void MultiplySlice(const OutputSlice& out, Activations& x, int64_t begin, int64_t end) const override {

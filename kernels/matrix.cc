@@ -56,8 +56,22 @@ absl::StatusOr<std::unique_ptr<Matrix>> Matrix::FromPacked(DType type, int64_t r
   return PackedQuantMatrix(type, rows, cols, std::move(place));
 }
 
+int64_t SliceBytes(int64_t total, int threads) {
+  // Some slices for each thread, because threads run at different speeds.
+  constexpr int64_t kSlicesPerThread = 8, kLeastBytes = 4096;
+  return std::max(kLeastBytes, total / (threads * kSlicesPerThread));
+}
+
 void Multiply(std::span<const Product> products, Activations& x, ThreadPool& pool) {
   if (x.rows() == 0) return;
+  int64_t bytes = 0;
+  for (const Product& product : products) {
+    bytes += product.weights->bytes() + (product.gate != nullptr ? product.gate->bytes() : 0);
+  }
+  const int64_t slice_bytes = SliceBytes(bytes, pool.threads());
+  const auto slice_rows = [&](const Product& product) {
+    return product.weights->SliceRows(product.gate != nullptr ? slice_bytes / 2 : slice_bytes);
+  };
   // Slices of all products are numbered through.
   int64_t slices = 0;
   for (const Product& product : products) {
@@ -68,7 +82,7 @@ void Multiply(std::span<const Product> products, Activations& x, ThreadPool& poo
       CHECK(product.gate->rows() == w.rows() && product.gate->cols() == w.cols() && product.residual == nullptr);
       product.gate->PrepareForms(x, pool);
     }
-    const int64_t rows = w.SliceRows(x.rows(), pool.threads());
+    const int64_t rows = slice_rows(product);
     slices += (w.rows() + rows - 1) / rows;
   }
   const auto multiply = [&x](const Product& product, int64_t begin, int64_t end) {
@@ -93,7 +107,7 @@ void Multiply(std::span<const Product> products, Activations& x, ThreadPool& poo
       int64_t left = slice;
       for (const Product& product : products) {
         const Matrix& w = *product.weights;
-        const int64_t rows = w.SliceRows(x.rows(), pool.threads());
+        const int64_t rows = slice_rows(product);
         const int64_t count = (w.rows() + rows - 1) / rows;
         if (left >= count) {
           left -= count;

@@ -98,8 +98,8 @@ class Matrix {
   virtual void PrepareForms(Activations& x, ThreadPool& pool) const = 0;
   // Outputs [begin, end) for all rows of x, bias and residual included, on one thread.
   virtual void MultiplySlice(const struct OutputSlice& out, Activations& x, int64_t begin, int64_t end) const = 0;
-  // How many outputs a slice should have, so that `threads` have enough of them to share.
-  virtual int64_t SliceRows(int64_t x_rows, int threads) const = 0;
+  // How many outputs a slice of about so many bytes of weights should have.
+  virtual int64_t SliceRows(int64_t bytes) const = 0;
 
   const DType type_;
   const int64_t rows_, cols_;
@@ -125,6 +125,8 @@ struct Product {
   const Matrix* gate = nullptr;
   bool reference = false;  // the gate by plain loops
 };
+// Bytes of weights in a slice, so that the threads have enough slices of `total` bytes to share.
+int64_t SliceBytes(int64_t total, int threads);
 // All products of the group in one parallel region.
 void Multiply(std::span<const Product> products, Activations& x, ThreadPool& pool);
 

@@ -86,13 +86,10 @@ class QuantMatrix : public Matrix {
                .out = out});
   }
 
-  int64_t SliceRows(int64_t x_rows, int threads) const override {
-    // Weights of a slice stay in the second-level cache while blocks of x's rows pass; and there are some slices for
-    // each thread, because threads run at different speeds.
-    constexpr int64_t kSliceBytes = 192 << 10;
-    const int64_t in_cache = std::max<int64_t>(1, kSliceBytes / layout_.tile_bytes);
-    const int64_t shared = std::max<int64_t>(1, layout_.tiles / (threads * (x_rows > 1 ? 8 : 4)));
-    return std::min(in_cache, shared) * kTileRows;
+  int64_t SliceRows(int64_t bytes) const override {
+    // Weights of a slice stay in the second-level cache while blocks of x's rows pass.
+    constexpr int64_t kMostBytes = 192 << 10;
+    return std::max<int64_t>(1, std::min(kMostBytes, bytes) / layout_.tile_bytes) * kTileRows;
   }
 
   const QuantLayout layout_;

@@ -67,7 +67,7 @@ class ObservedMatrix : public Matrix {
     }
   }
 
-  int64_t SliceRows(int64_t, int threads) const override { return (rows() + threads - 1) / threads; }
+  int64_t SliceRows(int64_t) const override { return rows(); }
 
   const std::unique_ptr<Matrix> inner_;
   ColumnSums* const sums_;
