@@ -24,11 +24,44 @@ uint64_t RandomBits() {
   return absl::Uniform<uint64_t>(bitgen);
 }
 
-// One CountTokens call on a worker; deletes itself by its shared_ptr when gRPC is done.
-struct CountCall {
-  grpc::ClientContext context;
-  worker::v1::CountTokensRequest request;
-  v1::CountTokensResponse response;
+// One CountTokens call on a worker. Owns itself until gRPC is done with it; then it ends, its context included, before
+// `done` is called: from there on the gateway, and with it gRPC, may go.
+class CountCall : public grpc::ClientUnaryReactor {
+ public:
+  using Done = std::function<void(const grpc::Status&, v1::CountTokensResponse)>;
+  CountCall(std::shared_ptr<WorkerHandle> handle, worker::v1::CountTokensRequest request, absl::Time deadline,
+            Done done)
+      : handle_(std::move(handle)), request_(std::move(request)), done_(std::move(done)) {
+    if (deadline != absl::InfiniteFuture()) context_.set_deadline(absl::ToChronoTime(deadline));
+  }
+
+  void Start(std::shared_ptr<CountCall> self) {
+    self_ = std::move(self);
+    handle_->stub().async()->CountTokens(&context_, &request_, &response_, this);
+    StartCall();
+  }
+  void Cancel() { context_.TryCancel(); }
+
+  void OnDone(const grpc::Status& status) override {
+    const grpc::Status copy = status;
+    const Done done = std::move(done_);
+    v1::CountTokensResponse response = std::move(response_);
+    // The handle after the context, whose channel would else end here: see WorkerLink.
+    std::shared_ptr<WorkerHandle> handle = std::move(handle_);
+    {
+      const std::shared_ptr<CountCall> self = std::move(self_);
+    }
+    handle = nullptr;
+    done(copy, std::move(response));
+  }
+
+ private:
+  std::shared_ptr<WorkerHandle> handle_;
+  const worker::v1::CountTokensRequest request_;
+  Done done_;
+  std::shared_ptr<CountCall> self_;
+  grpc::ClientContext context_;
+  v1::CountTokensResponse response_;
 };
 
 }  // namespace
@@ -103,24 +136,23 @@ std::function<void()> Gateway::CountTokens(const v1::CountTokensRequest& request
     done(admitted);
     return nothing_to_cancel;
   }
-  auto call = std::make_shared<CountCall>();
-  call->request.set_variant(choice->variant);
-  *call->request.mutable_input() = request.input();
-  if (deadline != absl::InfiniteFuture()) call->context.set_deadline(absl::ToChronoTime(deadline));
-  const std::string worker = choice->worker->status.worker();
-  std::shared_ptr<WorkerHandle> handle = choice->worker->handle;
-  handle->stub().async()->CountTokens(
-      &call->context, &call->request, &call->response,
-      [this, call, handle, worker, done = std::move(done)](grpc::Status status) mutable {
-        handle = nullptr;  // before the gateway may go: see WorkerLink
-        if (status.ok()) {
-          done(std::move(call->response));
-        } else {
-          done(FromWorker(base::FromGrpc(status), worker));
-        }
-        Leave();
-      });
-  return [call] { call->context.TryCancel(); };
+  worker::v1::CountTokensRequest worker_request;
+  worker_request.set_variant(choice->variant);
+  *worker_request.mutable_input() = request.input();
+  auto call = std::make_shared<CountCall>(choice->worker->handle, std::move(worker_request), deadline,
+                                          [this, worker = choice->worker->status.worker(), done = std::move(done)](
+                                              const grpc::Status& status, v1::CountTokensResponse response) {
+                                            if (status.ok()) {
+                                              done(std::move(response));
+                                            } else {
+                                              done(FromWorker(base::FromGrpc(status), worker));
+                                            }
+                                            Leave();
+                                          });
+  call->Start(call);
+  return [call = std::weak_ptr(call)] {
+    if (const auto running = call.lock()) running->Cancel();
+  };
 }
 
 v1::ListModelsResponse Gateway::ListModels() {

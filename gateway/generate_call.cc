@@ -75,12 +75,19 @@ class GenerateCall::Attempt : public grpc::ClientReadReactor<v1::GenerateRespons
       RemoveHold();
     }
   }
+  // The attempt ends here, its context included, before the call goes on: when that finishes, the gateway, and with it
+  // gRPC, may go. The handle goes after the context, whose channel would else end here: see WorkerLink.
   void OnDone(const grpc::Status& status) override {
-    const std::shared_ptr<Attempt> self = std::move(self_);
-    handle_->End();
-    handle_ = nullptr;  // while the gateway, and so another user of gRPC's threads, still lives: see WorkerLink
+    const absl::Status error = base::FromGrpc(status);
     const std::shared_ptr<GenerateCall> call = std::move(call_);
-    call->OnAttemptDone(base::FromGrpc(status));
+    std::shared_ptr<WorkerHandle> handle = std::move(handle_);
+    handle->End();
+    call->ForgetAttempt();
+    {
+      const std::shared_ptr<Attempt> self = std::move(self_);
+    }
+    handle = nullptr;
+    call->OnAttemptDone(error);
   }
 
  private:
@@ -185,15 +192,19 @@ void GenerateCall::Observe(const v1::GenerateResponse& message) {
   last_token_ns_ = now_ns;
 }
 
+void GenerateCall::ForgetAttempt() {
+  base::MutexLock lock(&mu_);
+  failed_workers_.insert(attempt_->address());
+  attempt_ = nullptr;
+}
+
 void GenerateCall::OnAttemptDone(const absl::Status& worker_status) {
   std::set<std::string> failed;
   absl::Status status;
   bool retry = false;
   {
     base::MutexLock lock(&mu_);
-    failed_workers_.insert(attempt_->address());
     failed = failed_workers_;
-    attempt_ = nullptr;
     if (finished_) {
       status = absl::OkStatus();  // whatever became of the connection after the last message
     } else if (deadline_ <= gateway_.clock().WallNow()) {

@@ -57,8 +57,9 @@ class GenerateCall : public std::enable_shared_from_this<GenerateCall> {
   GenerateCall(Gateway& gateway, Front front, v1::GenerateRequest request, absl::Time deadline, GenerateSink* sink);
   // Opens the stream to the chosen worker.
   void StartAttempt(RouteChoice choice);
-  // From the attempt's reactor.
+  // From the attempt's reactor; the last two in this order when it is done.
   void OnMessage(v1::GenerateResponse& message);
+  void ForgetAttempt();
   void OnAttemptDone(const absl::Status& status);
   void Observe(const v1::GenerateResponse& message) ABSL_EXCLUSIVE_LOCKS_REQUIRED(mu_);
   void Finish(absl::Status status);
