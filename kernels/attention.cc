@@ -65,7 +65,7 @@ struct Task {
 
 // What one thread needs for a task; kept from call to call.
 struct Scratch {
-  std::vector<float> q, scores, wide, out, state_out, max, sum;
+  std::vector<float> q, scores, wide, out, state_out, max, sum, slopes;
   std::vector<ActivationGroup> q8;
   std::vector<RowState> states;
   std::vector<int64_t> first_visible, end_visible;
@@ -75,6 +75,7 @@ struct Scratch {
     if (max.size() < r) {
       max.resize(r);
       sum.resize(r);
+      slopes.resize(r);
       states.resize(r);
       first_visible.resize(r);
       end_visible.resize(r);
@@ -126,6 +127,7 @@ void RunTask(const Task& task, const AttentionSpan& span, const AttentionParams&
       s.first_visible[r] = FirstVisible(position, params.window);
       s.end_visible[r] = position + 1;
       s.states[r] = {};
+      if (params.slopes != nullptr) s.slopes[r] = params.slopes[task.kv_head * group + h] * kLog2E;
       const float* const q = span.q + (task.first_token + t) * span.q_stride + (task.kv_head * group + h) * head_dim;
       table.scale(q, q_scale, head_dim, s.q.data() + r * static_cast<size_t>(head_dim));
     }
@@ -153,6 +155,7 @@ void RunTask(const Task& task, const AttentionSpan& span, const AttentionParams&
                 .first_visible = s.first_visible.data(),
                 .end_visible = s.end_visible.data(),
                 .softcap = params.softcap,
+                .slopes = params.slopes != nullptr ? s.slopes.data() : nullptr,
                 .scores = s.scores.data(),
                 .wide = s.wide.data(),
                 .max = s.max.data(),
@@ -215,6 +218,7 @@ void ReferenceRow(const AttentionSpan& span, const AttentionParams& params, int 
     float score = 0;
     for (int d = 0; d < kv.head_dim; ++d) score += q[d] * LoadKey(kv, kv_head, t, d);
     score *= params.scale;
+    if (params.slopes != nullptr) score += params.slopes[head] * static_cast<float>(t - position);
     if (params.softcap > 0) score = params.softcap * std::tanh(score / params.softcap);
     weights[static_cast<size_t>(t - first)] = score;
     max = std::max(max, score);

@@ -27,10 +27,13 @@ struct AttentionSpan {
   int64_t first_position = 0;
 };
 struct AttentionParams {
-  int q_heads = 0;         // a multiple of kv_heads
-  float scale = 0;         // usually 1/sqrt(head_dim)
-  int64_t window = 0;      // 0: everything before
-  float softcap = 0;       // 0: none; else cap * tanh(score / cap)
+  int q_heads = 0;     // a multiple of kv_heads
+  float scale = 0;     // usually 1/sqrt(head_dim)
+  int64_t window = 0;  // 0: everything before
+  float softcap = 0;   // 0: none; else cap * tanh(score / cap)
+  // [q_heads]: what is added to a score for each token of distance, times -1 (ALiBi: Press et al., arXiv 2108.12409);
+  // null: nothing. Not together with a soft cap.
+  const float* slopes = nullptr;
   bool reference = false;  // plain f32 loops
 };
 void Attention(std::span<const AttentionSpan> spans, const AttentionParams& params, ThreadPool& pool);

@@ -231,13 +231,20 @@ struct ValueStep {
 // [from, to) are visible; 0 for the others. Lanes are added in the same order whatever [first, end) is: zeros change
 // nothing.
 HWY_INLINE void Exponentiate(float* HWY_RESTRICT scores, int first, int end, int from, int to, float softcap,
-                             float* max, float* sum) {
+                             float slope, float own_place, float* max, float* sum) {
   const hn::RebindToSigned<DF> di;
   const VF minus_infinity = hn::Set(df, -std::numeric_limits<float>::infinity());
   if (softcap > 0) {
     const VF cap = hn::Set(df, softcap * kLog2E), inverse = hn::Set(df, 1.0f / softcap);
     for (int t = first; t < end; t += kLanes) {
       hn::StoreU(hn::Mul(cap, hn::Tanh(df, hn::Mul(hn::LoadU(df, scores + t), inverse))), df, scores + t);
+    }
+  }
+  if (slope != 0) {
+    const VF slope_v = hn::Set(df, slope), own = hn::Set(df, own_place);
+    for (int t = first; t < end; t += kLanes) {
+      const VF distance = hn::Sub(hn::Iota(df, t), own);
+      hn::StoreU(hn::MulAdd(slope_v, distance, hn::LoadU(df, scores + t)), df, scores + t);
     }
   }
   VF largest = minus_infinity;
@@ -381,7 +388,8 @@ void Part(const AttentionPart& a) {
       return static_cast<int>(std::clamp<int64_t>(token - range.base, 0, kPartTokens));
     };
     Exponentiate(a.scores + r * kPartTokens, range.tile_begin, padded_end, place(a.first_visible[r]),
-                 place(a.end_visible[r]), a.softcap, a.max + r, a.sum + r);
+                 place(a.end_visible[r]), a.softcap, a.slopes != nullptr ? a.slopes[r] : 0.0f,
+                 static_cast<float>(a.end_visible[r] - 1 - range.base), a.max + r, a.sum + r);
   }
 
   switch (a.kv->type) {

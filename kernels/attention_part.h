@@ -30,8 +30,9 @@ struct AttentionPart {
   const int64_t* first_visible = nullptr;
   const int64_t* end_visible = nullptr;
   float softcap = 0;
-  float* scores = nullptr;  // scratch [rows, kPartTokens]
-  float* wide = nullptr;    // scratch [kPartTokens, head_dim]
+  const float* slopes = nullptr;  // [rows], times log2(e): a score gets slope * (token - own position); null: nothing
+  float* scores = nullptr;        // scratch [rows, kPartTokens]
+  float* wide = nullptr;          // scratch [kPartTokens, head_dim]
   // Out: maximum of the scores times log2(e), sum of the softmax numerators 2^(that - max), values weighted by them.
   float* max = nullptr;  // [rows]; -infinity: the row sees none of these tokens, and the rest is 0
   float* sum = nullptr;  // [rows]

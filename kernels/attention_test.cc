@@ -107,6 +107,7 @@ std::vector<double> Exact(const Sequence& s, int64_t first, int tokens, const At
         for (int d = 0; d < s.head_dim; ++d) {
           score += query[static_cast<size_t>(d)] * keys[(t * s.kv_heads + kv_head) * s.head_dim + d];
         }
+        if (params.slopes != nullptr) score += params.slopes[h] * static_cast<double>(t - position);
         if (params.softcap > 0) score = params.softcap * std::tanh(score / params.softcap);
         p.push_back(score);
         max = std::max(max, score);
@@ -170,6 +171,22 @@ TEST(Attention, AgreesWithTheFormulaOnEveryIsa) {
       ExpectNear(s.Run(first, tokens, params, pool), expected, "reference " + what);
       params.reference = false;
     }
+  }
+}
+
+TEST(Attention, AlibiAddsASlopePerHead) {
+  ThreadPool pool(2);
+  const Sequence s(DType::kF16, 2, 6, 64, 300, 14);
+  const float slopes[] = {0.5f, 0.25f, 0.1f, 0.02f, 0.0f, 0.004f};
+  const AttentionParams params = {.q_heads = 6, .scale = 0.125f, .slopes = slopes};
+  const AttentionParams without = {.q_heads = 6, .scale = 0.125f};
+  for (const auto& [first, tokens] : {std::pair{0, 40}, {255, 1}, {150, 150}}) {
+    const auto expected = Exact(s, first, tokens, params, false);
+    for (const Isa isa : SupportedIsas()) {
+      const ScopedIsa scoped(isa);
+      ExpectNear(s.Run(first, tokens, params, pool), expected, std::string(IsaName(isa)));
+    }
+    EXPECT_NE(s.Run(first, tokens, params, pool), s.Run(first, tokens, without, pool));
   }
 }
 

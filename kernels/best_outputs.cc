@@ -19,15 +19,14 @@ void Insert(ScoredOutput output, int32_t wanted, ScoredOutput* best, int32_t* co
 
 }  // namespace
 
-void BestOutputs::Multiply(const Matrix& weights, Activations& x, std::span<const int32_t> wanted, float* whole,
-                           ThreadPool& pool) {
+void BestOutputs::Multiply(const Product& product, Activations& x, std::span<const int32_t> wanted, ThreadPool& pool) {
+  const Matrix& weights = *product.weights;
   const int64_t rows = x.rows(), outputs = weights.rows();
   CHECK_EQ(static_cast<int64_t>(wanted.size()), rows);
   CHECK_EQ(weights.cols(), x.cols());
   first_.assign(1, 0);
   for (const int32_t k : wanted) first_.push_back(first_.back() + k);
   if (first_.back() == 0) {
-    const Product product = {.weights = &weights, .y = whole};
     kernels::Multiply({&product, 1}, x, pool);
     return;
   }
@@ -43,13 +42,16 @@ void BestOutputs::Multiply(const Matrix& weights, Activations& x, std::span<cons
     Scratch& s = scratch_[static_cast<size_t>(thread)];
     for (int64_t begin = begin_slice * slice; begin < std::min(outputs, end_slice * slice); begin += slice) {
       const int64_t width = std::min(slice, outputs - begin);
-      weights.MultiplySlice({.y = s.y.data(), .stride = width}, x, begin, begin + width);
+      weights.MultiplySlice(
+          {.y = s.y.data(), .stride = width, .bias = product.bias != nullptr ? product.bias + begin : nullptr}, x,
+          begin, begin + width);
+      if (product.softcap > 0) SoftCap(product.softcap, s.y.data(), rows * width, product.reference);
       int64_t whole_row = 0;
       for (int64_t r = 0; r < rows; ++r) {
         const float* const y = s.y.data() + r * width;
         const auto row = static_cast<size_t>(r);
         if (wanted[row] == 0) {
-          std::copy_n(y, width, whole + whole_row++ * outputs + begin);
+          std::copy_n(y, width, product.y + whole_row++ * outputs + begin);
           continue;
         }
         ScoredOutput* const best = s.best.data() + first_[row];

@@ -3,7 +3,7 @@
 // its cache, and keeps the best; the rest is never written anywhere.
 //
 //   BestOutputs output;  // kept from step to step, with its memory
-//   output.Multiply(weights, x, wanted, nullptr, pool);
+//   output.Multiply({.weights = &weights}, x, wanted, pool);
 //   output.Of(0)[0].index  // of the largest output of row 0
 #pragma once
 
@@ -29,9 +29,10 @@ struct ScoredOutput {
 
 class BestOutputs {
  public:
-  // y = x · weightsᵀ. wanted[r]: how many of row r's outputs (more than a few hundred are slow); 0: the whole row,
-  // which goes to `whole`, one such row after the other, weights.rows() each. One caller at a time.
-  void Multiply(const Matrix& weights, Activations& x, std::span<const int32_t> wanted, float* whole, ThreadPool& pool);
+  // The product's bias and soft cap count, nothing else does. wanted[r]: how many of row r's outputs (more than a few
+  // hundred are slow); 0: the whole row, which goes to product.y, one such row after the other, weights->rows() each.
+  // One caller at a time.
+  void Multiply(const Product& product, Activations& x, std::span<const int32_t> wanted, ThreadPool& pool);
 
   // Of the last Multiply: the best of row r, in order. Fewer than wanted where the row has no more, NaNs not counted.
   std::span<const ScoredOutput> Of(int64_t row) const;

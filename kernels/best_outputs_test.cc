@@ -53,7 +53,7 @@ TEST(BestOutputs, AreTheBestOfTheWholeProductOnAnyNumberOfThreads) {
     std::vector<float> whole(5000, NAN);
     const int32_t wanted[] = {1, 0, 40, 7};
     for (int again = 0; again < 2; ++again) {
-      output.Multiply(*c.weights, c.activations, wanted, whole.data(), pool);
+      output.Multiply({.weights = c.weights.get(), .y = whole.data()}, c.activations, wanted, pool);
       for (const int64_t row : {0, 2, 3}) {
         EXPECT_EQ(Copy(output.Of(row)), c.Best(row, static_cast<size_t>(wanted[row])))
             << threads << " threads, " << row;
@@ -61,6 +61,28 @@ TEST(BestOutputs, AreTheBestOfTheWholeProductOnAnyNumberOfThreads) {
       EXPECT_TRUE(std::equal(whole.begin(), whole.end(), c.all.begin() + 5000)) << "the row that is wanted whole";
     }
   }
+}
+
+TEST(BestOutputs, BiasAndSoftCapComeFirst) {
+  ThreadPool pool(2);
+  Case c(3000, 64, 2, pool);
+  std::mt19937 random(4);
+  const auto bias = RandomFloats(3000, random, 5);
+  const int32_t some[] = {9, 0}, none[] = {0, 0};
+  std::vector<float> row(3000), both(6000);
+  Product product = {.weights = c.weights.get(), .bias = bias.data(), .softcap = 4};
+  BestOutputs output;
+  product.y = both.data();
+  output.Multiply(product, c.activations, none, pool);
+  for (int64_t i = 0; i < 6000; ++i) {
+    const size_t at = static_cast<size_t>(i);
+    ASSERT_NEAR(both[at], 4 * std::tanh((c.all[at] + bias[at % 3000]) / 4), 2e-6);
+  }
+  product.y = row.data();
+  output.Multiply(product, c.activations, some, pool);
+  c.all = both;
+  EXPECT_EQ(Copy(output.Of(0)), c.Best(0, 9));
+  EXPECT_TRUE(std::equal(row.begin(), row.end(), both.begin() + 3000));
 }
 
 TEST(BestOutputs, OfEqualsTheFirst) {
@@ -71,7 +93,7 @@ TEST(BestOutputs, OfEqualsTheFirst) {
   c.activations.Set(c.x.data(), 1, 64);
   BestOutputs output;
   const int32_t wanted[] = {3};
-  output.Multiply(*c.weights, c.activations, wanted, nullptr, pool);
+  output.Multiply({.weights = c.weights.get()}, c.activations, wanted, pool);
   EXPECT_EQ(Copy(output.Of(0)), (std::vector<ScoredOutput>{{0, 0}, {0, 1}, {0, 2}}));
 }
 
@@ -80,7 +102,7 @@ TEST(BestOutputs, MoreThanThereAreAreAll) {
   Case c(20, 64, 1, pool);
   BestOutputs output;
   const int32_t wanted[] = {50};
-  output.Multiply(*c.weights, c.activations, wanted, nullptr, pool);
+  output.Multiply({.weights = c.weights.get()}, c.activations, wanted, pool);
   EXPECT_EQ(Copy(output.Of(0)), c.Best(0, 20));
 }
 
@@ -91,7 +113,7 @@ TEST(BestOutputs, BrokenOutputsAreNone) {
   c.activations.Set(c.x.data(), 1, 64);
   BestOutputs output;
   const int32_t wanted[] = {2};
-  output.Multiply(*c.weights, c.activations, wanted, nullptr, pool);
+  output.Multiply({.weights = c.weights.get()}, c.activations, wanted, pool);
   for (const ScoredOutput& best : output.Of(0)) EXPECT_FALSE(std::isnan(best.value));
 }
 

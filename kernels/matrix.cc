@@ -13,7 +13,6 @@
 #include "kernels/dense_matrix.h"
 #include "kernels/quant_block.h"
 #include "kernels/quant_matrix.h"
-#include "kernels/rows.h"
 
 namespace linnet::kernels {
 
@@ -78,8 +77,9 @@ void Multiply(std::span<const Product> products, Activations& x, ThreadPool& poo
     const Matrix& w = *product.weights;
     CHECK_EQ(w.cols(), x.cols());
     w.PrepareForms(x, pool);
+    CHECK(product.residual == nullptr || (product.activation == ActivationKind::kNone && product.softcap == 0));
     if (product.gate != nullptr) {
-      CHECK(product.gate->rows() == w.rows() && product.gate->cols() == w.cols() && product.residual == nullptr);
+      CHECK(product.gate->rows() == w.rows() && product.gate->cols() == w.cols());
       product.gate->PrepareForms(x, pool);
     }
     const int64_t rows = slice_rows(product);
@@ -92,14 +92,24 @@ void Multiply(std::span<const Product> products, Activations& x, ThreadPool& poo
                              .stride = stride,
                              .bias = product.bias != nullptr ? product.bias + begin : nullptr,
                              .residual = product.residual != nullptr ? product.residual + begin : nullptr};
-    if (product.gate == nullptr) return w.MultiplySlice(out, x, begin, end);
-    product.gate->MultiplySlice({.y = out.y, .stride = stride}, x, begin, end);
     const int64_t width = end - begin;
+    if (product.gate == nullptr) {
+      w.MultiplySlice(out, x, begin, end);
+      for (int64_t r = 0; r < x.rows(); ++r) {
+        float* const y = out.y + r * stride;
+        if (product.activation != ActivationKind::kNone) Activate(product.activation, y, width, product.reference);
+        if (product.softcap > 0) SoftCap(product.softcap, y, width, product.reference);
+      }
+      return;
+    }
+    product.gate->MultiplySlice(
+        {.y = out.y, .stride = stride, .bias = product.gate_bias != nullptr ? product.gate_bias + begin : nullptr}, x,
+        begin, end);
     thread_local std::vector<float> up;
     if (const auto needed = static_cast<size_t>(x.rows() * width); up.size() < needed) up.resize(needed);
     w.MultiplySlice({.y = up.data(), .stride = width, .bias = out.bias}, x, begin, end);
     for (int64_t r = 0; r < x.rows(); ++r) {
-      SiluMul(out.y + r * stride, up.data() + r * width, width, product.reference);
+      GateMul(product.activation, out.y + r * stride, up.data() + r * width, width, product.reference);
     }
   };
   pool.ParallelFor(slices, 1, [&](int64_t begin, int64_t end, int) {

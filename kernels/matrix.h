@@ -16,6 +16,7 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/dtype.h"
+#include "kernels/rows.h"
 #include "kernels/thread_pool.h"
 
 namespace linnet::kernels {
@@ -120,10 +121,14 @@ struct Product {
   int64_t y_stride = 0;             // elements from row to row; 0: weights->rows
   const float* bias = nullptr;      // [weights->rows], added; may be null
   const float* residual = nullptr;  // [x.rows, weights->rows], added, same stride as y; may be null and may be y itself
-  // Of `weights`' shape: the product becomes silu(x · gateᵀ) · (x · weightsᵀ) (SwiGLU: Shazeer, arXiv 2002.05202),
-  // each slice of it while both are in the cache. Then without a residual.
+  // Without a gate: y = activation(x · weightsᵀ + bias). With one, which has `weights`' shape:
+  // y = activation(x · gateᵀ + gate_bias) · (x · weightsᵀ + bias) (Shazeer, arXiv 2002.05202). Each slice is put
+  // through it while it is in the cache. Then without a residual.
+  ActivationKind activation = ActivationKind::kNone;
   const Matrix* gate = nullptr;
-  bool reference = false;  // the gate by plain loops
+  const float* gate_bias = nullptr;
+  float softcap = 0;       // y = softcap · tanh(y / softcap), last; 0: none. Without a residual too
+  bool reference = false;  // activation and soft cap by plain loops
 };
 // Bytes of weights in a slice, so that the threads have enough slices of `total` bytes to share.
 int64_t SliceBytes(int64_t total, int threads);

@@ -286,12 +286,14 @@ TEST(Multiply, AGateOfAnyTypeIsAppliedSliceBySlice) {
                                  .y = y.data(),
                                  .y_stride = n + 1,
                                  .bias = bias.data(),
+                                 .activation = ActivationKind::kSilu,
                                  .gate = gate.get(),
+                                 .gate_bias = bias.data(),
                                  .reference = reference};
         Multiply({&product, 1}, activations, pool);
         for (int64_t r = 0; r < m; ++r) {
           for (int64_t c = 0; c < n; ++c) {
-            const double z = gate_of[r * n + c], expected = z / (1 + std::exp(-z)) * up_of[r * n + c];
+            const double z = gate_of[r * n + c] + bias[c], expected = z / (1 + std::exp(-z)) * up_of[r * n + c];
             ASSERT_NEAR(y[r * (n + 1) + c], expected, 4e-6 * (1 + std::abs(expected))) << r << ", " << c;
           }
           EXPECT_EQ(y[r * (n + 1) + n], -1.0f) << "the gap between rows";

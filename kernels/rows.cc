@@ -23,8 +23,10 @@ struct RowTable {
   double (*sum_squares)(const float* x, float mean, int64_t n);  // of x - mean
   double (*sum)(const float* x, int64_t n);
   void (*scale)(const float* x, const float* weight, const float* bias, float mean, float factor, int64_t n, float* y);
-  void (*add)(float* x, const float* y, int64_t n);
-  void (*silu_mul)(float* gate, const float* up, int64_t n);
+  void (*add)(float* x, const float* y, float scale, int64_t n);
+  void (*soft_cap)(float cap, float* x, int64_t n);
+  // z = activation(z), times `up` where that is not null.
+  void (*activate)(ActivationKind kind, float* z, const float* up, int64_t n);
   float (*max)(const float* x, int64_t n);
   double (*sum_exp)(const float* x, float max, int64_t n, float* out);  // out, where not null, receives exp(x - max)
   void (*rotate_halves)(const float* cos, const float* sin, int half, float* x);
@@ -76,22 +78,97 @@ void Scale(const float* x, const float* weight, const float* bias, float mean, f
   }
 }
 
-void Add(float* x, const float* y, int64_t n) {
+void Add(float* x, const float* y, float scale, int64_t n) {
+  const VF scale_v = hn::Set(df, scale);
   for (int64_t i = 0; i < n; i += kLanes) {
     const size_t count = Count(i, n);
-    hn::StoreN(hn::Add(hn::LoadN(df, x + i, count), hn::LoadN(df, y + i, count)), df, x + i, count);
+    hn::StoreN(hn::MulAdd(scale_v, hn::LoadN(df, y + i, count), hn::LoadN(df, x + i, count)), df, x + i, count);
   }
 }
 
-void SiluMulRow(float* gate, const float* up, int64_t n) {
-  const VF one = hn::Set(df, 1.0f);
+void SoftCapRow(float cap, float* x, int64_t n) {
+  const VF one = hn::Set(df, 1.0f), cap_v = hn::Set(df, cap), minus_twice = hn::Set(df, -2.0f / cap);
   for (int64_t i = 0; i < n; i += kLanes) {
     const size_t count = Count(i, n);
-    const VF z = hn::LoadN(df, gate + i, count);
-    // 1 / (1 + e^-z), by the exponential that cannot overflow.
-    const VF e = FastExp(df, hn::Neg(hn::Abs(z)));
-    const VF silu = hn::Div(hn::Mul(z, hn::IfThenElse(hn::Lt(z, hn::Zero(df)), e, one)), hn::Add(one, e));
-    hn::StoreN(hn::Mul(silu, hn::LoadN(df, up + i, count)), df, gate + i, count);
+    const VF v = hn::LoadN(df, x + i, count);
+    const VF e = FastExp(df, hn::Mul(hn::Abs(v), minus_twice));
+    const VF tanh = hn::Div(hn::Sub(one, e), hn::Add(one, e));  // of |v| / cap
+    hn::StoreN(hn::CopySign(hn::Mul(cap_v, tanh), v), df, x + i, count);
+  }
+}
+
+// z / (1 + e^-a), by the exponential that cannot overflow.
+HWY_INLINE VF TimesSigmoid(VF z, VF a) {
+  const VF one = hn::Set(df, 1.0f), e = FastExp(df, hn::Neg(hn::Abs(a)));
+  return hn::Div(hn::Mul(z, hn::IfThenElse(hn::Lt(a, hn::Zero(df)), e, one)), hn::Add(one, e));
+}
+
+// z · Φ(z), Φ(z) = erfc(-z / √2) / 2. erfc by its Chebyshev fit of fractional error 1.2e-7 (Press et al., Numerical
+// Recipes, section 6.2).
+HWY_INLINE VF Gelu(VF z) {
+  const VF x = hn::Mul(hn::Abs(z), hn::Set(df, 0.70710678118654752440f));
+  const VF t = hn::Div(hn::Set(df, 1.0f), hn::MulAdd(hn::Set(df, 0.5f), x, hn::Set(df, 1.0f)));
+  VF p = hn::Set(df, 0.17087277f);
+  for (const float c : {-0.82215223f, 1.48851587f, -1.13520398f, 0.27886807f, -0.18628806f, 0.09678418f, 0.37409196f,
+                        1.00002368f, -1.26551223f}) {
+    p = hn::MulAdd(p, t, hn::Set(df, c));
+  }
+  const VF tail = hn::Mul(hn::Mul(t, hn::Set(df, 0.5f)), FastExp(df, hn::NegMulAdd(x, x, p)));  // Φ(-|z|)
+  return hn::Mul(z, hn::IfThenElse(hn::Lt(z, hn::Zero(df)), tail, hn::Sub(hn::Set(df, 1.0f), tail)));
+}
+
+template <ActivationKind kKind>
+HWY_INLINE VF Activated(VF z) {
+  switch (kKind) {
+    case ActivationKind::kNone:
+      return z;
+    case ActivationKind::kSilu:
+      return TimesSigmoid(z, z);
+    case ActivationKind::kGelu:
+      return Gelu(z);
+    case ActivationKind::kGeluTanh: {
+      // (1 + tanh(u)) / 2 is the sigmoid of 2u.
+      const VF cubic =
+          hn::MulAdd(hn::Mul(z, z), hn::Set(df, 0.044715f * 1.5957691216057308f), hn::Set(df, 1.5957691216057308f));
+      return TimesSigmoid(z, hn::Mul(z, cubic));
+    }
+    case ActivationKind::kGeluQuick:
+      return TimesSigmoid(z, hn::Mul(z, hn::Set(df, 1.702f)));
+    case ActivationKind::kRelu:
+      return hn::Max(z, hn::Zero(df));
+    case ActivationKind::kReluSquared: {
+      const VF positive = hn::Max(z, hn::Zero(df));
+      return hn::Mul(positive, positive);
+    }
+  }
+}
+
+template <ActivationKind kKind>
+void ActivateAs(float* z, const float* up, int64_t n) {
+  for (int64_t i = 0; i < n; i += kLanes) {
+    const size_t count = Count(i, n);
+    VF v = Activated<kKind>(hn::LoadN(df, z + i, count));
+    if (up != nullptr) v = hn::Mul(v, hn::LoadN(df, up + i, count));
+    hn::StoreN(v, df, z + i, count);
+  }
+}
+
+void ActivateRow(ActivationKind kind, float* z, const float* up, int64_t n) {
+  switch (kind) {
+    case ActivationKind::kNone:
+      return ActivateAs<ActivationKind::kNone>(z, up, n);
+    case ActivationKind::kSilu:
+      return ActivateAs<ActivationKind::kSilu>(z, up, n);
+    case ActivationKind::kGelu:
+      return ActivateAs<ActivationKind::kGelu>(z, up, n);
+    case ActivationKind::kGeluTanh:
+      return ActivateAs<ActivationKind::kGeluTanh>(z, up, n);
+    case ActivationKind::kGeluQuick:
+      return ActivateAs<ActivationKind::kGeluQuick>(z, up, n);
+    case ActivationKind::kRelu:
+      return ActivateAs<ActivationKind::kRelu>(z, up, n);
+    case ActivationKind::kReluSquared:
+      return ActivateAs<ActivationKind::kReluSquared>(z, up, n);
   }
 }
 
@@ -146,7 +223,8 @@ int64_t FirstAboveIn(const float* x, int64_t n, float limit) {
   return n;
 }
 
-constexpr RowTable kRows = {SumSquares, Sum, Scale, Add, SiluMulRow, MaxIn, SumExp, RotateHalves, FirstAboveIn};
+constexpr RowTable kRows = {SumSquares,  Sum,   Scale,  Add,          SoftCapRow,
+                            ActivateRow, MaxIn, SumExp, RotateHalves, FirstAboveIn};
 
 }  // namespace linnet::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
@@ -175,11 +253,33 @@ void ScaleScalar(const float* x, const float* weight, const float* bias, float m
     y[i] = v;
   }
 }
-void AddScalar(float* x, const float* y, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) x[i] += y[i];
+void AddScalar(float* x, const float* y, float scale, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] = std::fma(scale, y[i], x[i]);
 }
-void SiluMulScalar(float* gate, const float* up, int64_t n) {
-  for (int64_t i = 0; i < n; ++i) gate[i] = gate[i] / (1.0f + std::exp(-gate[i])) * up[i];
+void SoftCapScalar(float cap, float* x, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) x[i] = cap * std::tanh(x[i] / cap);
+}
+float ActivatedScalar(ActivationKind kind, float z) {
+  switch (kind) {
+    case ActivationKind::kNone:
+      return z;
+    case ActivationKind::kSilu:
+      return z / (1.0f + std::exp(-z));
+    case ActivationKind::kGelu:
+      return 0.5f * z * std::erfc(-z * 0.70710678118654752440f);
+    case ActivationKind::kGeluTanh:
+      return 0.5f * z * (1.0f + std::tanh(0.79788456080286535588f * (z + 0.044715f * z * z * z)));
+    case ActivationKind::kGeluQuick:
+      return z / (1.0f + std::exp(-1.702f * z));
+    case ActivationKind::kRelu:
+      return std::max(z, 0.0f);
+    case ActivationKind::kReluSquared:
+      return std::max(z, 0.0f) * std::max(z, 0.0f);
+  }
+  return z;
+}
+void ActivateScalar(ActivationKind kind, float* z, const float* up, int64_t n) {
+  for (int64_t i = 0; i < n; ++i) z[i] = ActivatedScalar(kind, z[i]) * (up != nullptr ? up[i] : 1.0f);
 }
 float MaxScalar(const float* x, int64_t n) { return *std::max_element(x, x + n); }
 double SumExpScalar(const float* x, float max, int64_t n, float* out) {
@@ -203,8 +303,8 @@ int64_t FirstAboveScalar(const float* x, int64_t n, float limit) {
   return std::find_if(x, x + n, [limit](float v) { return v > limit; }) - x;
 }
 
-constexpr RowTable kScalarRows = {SumSquaresScalar, SumScalar,    ScaleScalar,        AddScalar,       SiluMulScalar,
-                                  MaxScalar,        SumExpScalar, RotateHalvesScalar, FirstAboveScalar};
+constexpr RowTable kScalarRows = {SumSquaresScalar, SumScalar, ScaleScalar,  AddScalar,          SoftCapScalar,
+                                  ActivateScalar,   MaxScalar, SumExpScalar, RotateHalvesScalar, FirstAboveScalar};
 
 const RowTable& TableFor(Isa isa) { LINNET_SELECT_BY_ISA(isa, kRows, kScalarRows); }
 
@@ -230,9 +330,16 @@ void LayerNorm(const float* x, const float* weight, const float* bias, float eps
   table.scale(x, weight, bias, mean, static_cast<float>(1.0 / std::sqrt(variance + eps)), n, y);
 }
 
-void AddInPlace(float* x, const float* y, int64_t n) { Table(false).add(x, y, n); }
+void AddInPlace(float* x, const float* y, int64_t n, float scale) { Table(false).add(x, y, scale, n); }
+void ScaleInPlace(float* x, float scale, int64_t n) { Table(false).scale(x, nullptr, nullptr, 0, scale, n, x); }
+void SoftCap(float cap, float* x, int64_t n, bool reference) { Table(reference).soft_cap(cap, x, n); }
 
-void SiluMul(float* gate, const float* up, int64_t n, bool reference) { Table(reference).silu_mul(gate, up, n); }
+void Activate(ActivationKind kind, float* z, int64_t n, bool reference) {
+  Table(reference).activate(kind, z, nullptr, n);
+}
+void GateMul(ActivationKind kind, float* gate, const float* up, int64_t n, bool reference) {
+  Table(reference).activate(kind, gate, up, n);
+}
 
 void RopeAngles(const RopeTable& table, int64_t position, float* cos, float* sin) {
   for (int i = 0; i < table.rotary_dim / 2; ++i) {

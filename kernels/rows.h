@@ -16,10 +16,27 @@ void RmsNorm(const float* x, const float* weight, float eps, int64_t n, float* y
 void LayerNorm(const float* x, const float* weight, const float* bias, float eps, int64_t n, float* y,
                bool reference = false);
 
-// x += y. [n]
-void AddInPlace(float* x, const float* y, int64_t n);
-// gate = silu(gate) · up, silu(z) = z / (1 + exp(-z)). [n]. Vectorized: relative error of silu <= 2e-6.
-void SiluMul(float* gate, const float* up, int64_t n, bool reference = false);
+// x += scale · y. [n]
+void AddInPlace(float* x, const float* y, int64_t n, float scale = 1);
+// x *= scale. [n]
+void ScaleInPlace(float* x, float scale, int64_t n);
+// x = cap · tanh(x / cap). [n]. Vectorized: within 3e-7 · cap.
+void SoftCap(float cap, float* x, int64_t n, bool reference = false);
+// What an FFN puts its inner values through. Vectorized ones are within 2e-6 of their value, GELU with erf within 1e-6
+// of |z| too.
+enum class ActivationKind {
+  kNone,
+  kSilu,         // z / (1 + exp(-z)) (Elfwing et al., arXiv 1702.03118)
+  kGelu,         // z · Φ(z), with erf (Hendrycks and Gimpel, arXiv 1606.08415)
+  kGeluTanh,     // its approximation by tanh
+  kGeluQuick,    // z / (1 + exp(-1.702 z))
+  kRelu,         // max(z, 0)
+  kReluSquared,  // its square (So et al., arXiv 2109.08668)
+};
+// z = its activation. [n]
+void Activate(ActivationKind kind, float* z, int64_t n, bool reference = false);
+// gate = activation(gate) · up. [n]
+void GateMul(ActivationKind kind, float* gate, const float* up, int64_t n, bool reference = false);
 
 // Rotary position embedding (Su et al., arXiv 2104.09864) as tables of cos and sin.
 struct RopeTable {

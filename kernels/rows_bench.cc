@@ -54,15 +54,15 @@ void LayerNormRow(benchmark::State& state) {
 }
 BENCHMARK(LayerNormRow);
 
-void SiluMulRow(benchmark::State& state) {
+void GateMulRow(benchmark::State& state) {
   const auto start = Random(kFfn), up = Random(kFfn);
   std::vector<float> gate = start;
   Run(state, 5.0 * kFfn, [&] {
     gate = start;  // else it would run to zero, or beyond the largest float
-    SiluMul(gate.data(), up.data(), kFfn);
+    GateMul(ActivationKind::kSilu, gate.data(), up.data(), kFfn);
   });
 }
-BENCHMARK(SiluMulRow);
+BENCHMARK(GateMulRow);
 
 void RopeRow(benchmark::State& state) {
   constexpr int kHeads = 14, kHeadDim = 128;

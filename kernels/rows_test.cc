@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <limits>
+#include <numbers>
 
 #include "kernels/kernel_test_util.h"
 
@@ -59,21 +60,74 @@ TEST_P(Rows, LayerNorm) {
   }
 }
 
-TEST_P(Rows, SiluMulAndAdd) {
-  for (const int64_t n : kLengths) {
-    auto gate = RandomFloats(n, random_, 6), up = RandomFloats(n, random_);
-    if (n >= 8) gate[0] = 100, gate[1] = -100, gate[2] = 0, gate[3] = -87.5f, gate[4] = 1e30f, gate[5] = -1e30f;
-    for (const bool reference : {false, true}) {
-      auto y = gate;
-      SiluMul(y.data(), up.data(), n, reference);
-      for (int64_t i = 0; i < n; ++i) {
-        const double expected = double{gate[i]} / (1 + std::exp(-double{gate[i]})) * up[i];
-        EXPECT_NEAR(y[i], expected, 2e-6 * std::abs(expected) + 1e-30) << gate[i];
+double ExactActivation(ActivationKind kind, double z) {
+  switch (kind) {
+    case ActivationKind::kNone:
+      return z;
+    case ActivationKind::kSilu:
+      return z / (1 + std::exp(-z));
+    case ActivationKind::kGelu:
+      return 0.5 * z * std::erfc(-z / std::sqrt(2.0));
+    case ActivationKind::kGeluTanh:
+      return 0.5 * z * (1 + std::tanh(std::sqrt(2 / std::numbers::pi) * (z + 0.044715 * z * z * z)));
+    case ActivationKind::kGeluQuick:
+      return z / (1 + std::exp(-1.702 * z));
+    case ActivationKind::kRelu:
+      return std::max(z, 0.0);
+    case ActivationKind::kReluSquared:
+      return std::max(z, 0.0) * std::max(z, 0.0);
+  }
+  return NAN;
+}
+
+TEST_P(Rows, ActivationsAndGates) {
+  for (const ActivationKind kind :
+       {ActivationKind::kNone, ActivationKind::kSilu, ActivationKind::kGelu, ActivationKind::kGeluTanh,
+        ActivationKind::kGeluQuick, ActivationKind::kRelu, ActivationKind::kReluSquared}) {
+    for (const int64_t n : kLengths) {
+      auto gate = RandomFloats(n, random_, 6), up = RandomFloats(n, random_);
+      if (n >= 8) gate[0] = 100, gate[1] = -100, gate[2] = 0, gate[3] = -87.5f, gate[4] = 1e12f, gate[5] = -1e12f;
+      for (const bool reference : {false, true}) {
+        auto z = gate, y = gate;
+        Activate(kind, z.data(), n, reference);
+        GateMul(kind, y.data(), up.data(), n, reference);
+        for (int64_t i = 0; i < n; ++i) {
+          const double expected = ExactActivation(kind, gate[i]);
+          // 1 - Φ cancels where z is negative: the plain loops keep what f32 keeps.
+          const double tolerance = 2e-6 * std::abs(expected) +
+                                   1e-6 * std::min(1.0, std::abs(double{gate[i]})) *
+                                       (kind == ActivationKind::kGelu || kind == ActivationKind::kGeluTanh) +
+                                   1e-30;
+          EXPECT_NEAR(z[i], expected, tolerance) << static_cast<int>(kind) << " of " << gate[i] << reference;
+          EXPECT_EQ(y[i], z[i] * up[i]);
+        }
       }
     }
-    auto sum = gate;
-    AddInPlace(sum.data(), up.data(), n);
-    for (int64_t i = 0; i < n; ++i) EXPECT_EQ(sum[i], gate[i] + up[i]);
+  }
+}
+
+TEST_P(Rows, SoftCap) {
+  for (const int64_t n : kLengths) {
+    auto x = RandomFloats(n, random_, 60);
+    if (n >= 2) x[0] = 1e30f, x[1] = -1e30f;
+    for (const bool reference : {false, true}) {
+      auto y = x;
+      SoftCap(30, y.data(), n, reference);
+      for (int64_t i = 0; i < n; ++i) EXPECT_NEAR(y[i], 30 * std::tanh(double{x[i]} / 30), 9e-6) << x[i];
+    }
+  }
+}
+
+TEST_P(Rows, Adds) {
+  for (const int64_t n : kLengths) {
+    const auto x = RandomFloats(n, random_), y = RandomFloats(n, random_);
+    auto sum = x;
+    AddInPlace(sum.data(), y.data(), n);
+    for (int64_t i = 0; i < n; ++i) EXPECT_EQ(sum[i], x[i] + y[i]);
+    AddInPlace(sum.data(), y.data(), n, -0.5f);
+    for (int64_t i = 0; i < n; ++i) EXPECT_NEAR(sum[i], x[i] + 0.5 * y[i], 1e-6);
+    ScaleInPlace(sum.data(), 3, n);
+    for (int64_t i = 0; i < n; ++i) EXPECT_NEAR(sum[i], 3 * (x[i] + 0.5 * y[i]), 3e-6);
   }
 }
 

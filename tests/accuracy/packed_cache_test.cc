@@ -134,7 +134,7 @@ TEST_F(PackedModel, DamagedImageIsPackedAnewFromAVerifiedFile) {
 TEST_F(PackedModel, ReferencePrecisionPacksNothing) {
   const auto cache = Open();
   const auto model = Model::Load(
-      "tests/golden/tiny_llama.gguf",
+      "tests/golden/tiny/llama.gguf",
       {.precision = kernels::Precision::kReference, .packed_cache = cache.get(), .packed_key = key_}, &pool_);
   ASSERT_TRUE(model.ok()) << model.status();
   EXPECT_EQ((*model)->packed_load(), PackedLoad::kOff);

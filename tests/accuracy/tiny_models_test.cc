@@ -1,9 +1,9 @@
-// Tiny random Llama and Qwen2 models against Transformers' f32 logits (tests/golden/make_tiny_models.py).
-#include <gmock/gmock.h>
+// A tiny random model of each family against Transformers' f32 logits (tests/golden/make_tiny_models.py).
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <cmath>
-#include <functional>
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -19,7 +19,10 @@ namespace linnet::accuracy {
 namespace {
 
 using worker::Decoder;
+using worker::LayerDescription;
 using worker::ModelDescription;
+using worker::NormDescription;
+using worker::NormKind;
 using worker::TokenId;
 using worker::Weights;
 
@@ -29,22 +32,22 @@ constexpr double kReferenceTolerance = 1e-4;  // of the largest logit
 class TinyModel : public ::testing::TestWithParam<std::string> {
  protected:
   TinyModel() : pool_(2) {
-    const auto golden = ReadGoldenJson("logits_tiny_" + GetParam() + ".json");
+    const auto golden = ReadGoldenJson("tiny/" + GetParam() + ".json");
     tokens_ = golden["tokens"].get<std::vector<TokenId>>();
     vocab_ = golden["vocab"].get<size_t>();
-    logits_ = ReadGoldenFloats(golden["logits"].get<std::string>());
+    columns_ = golden["columns"].get<std::vector<size_t>>();
+    logits_ = ReadGoldenFloats("tiny/" + GetParam() + ".f32");
     for (float l : logits_) largest_ = std::max(largest_, std::abs(double{l}));
     double sum = 0, squares = 0;
     for (float l : logits_) sum += l, squares += double{l} * l;
     const double n = static_cast<double>(logits_.size());
     EXPECT_GE(std::sqrt(squares / n - sum / n * (sum / n)), 1) << "logits too flat to show anything";
     EXPECT_GE(tokens_.size(), 256u);
-    EXPECT_EQ(logits_.size(), tokens_.size() * vocab_);
+    EXPECT_EQ(logits_.size(), tokens_.size() * columns_.size());
 
-    file_ = *worker::GgufFile::Open(GoldenPath("tiny_" + GetParam() + ".gguf"));
-    const worker::Family* family = worker::FindFamily(GetParam());
-    model_ = *family->describe(*file_);
-    bindings_ = *worker::BindTensors(*file_, model_, *family);
+    file_ = *worker::GgufFile::Open(GoldenPath("tiny/" + GetParam() + ".gguf"));
+    model_ = *worker::DescribeModel(*file_);
+    bindings_ = *worker::BindTensors(*file_, model_);
   }
 
   Weights Load(kernels::Precision precision) {
@@ -61,8 +64,8 @@ class TinyModel : public ::testing::TestWithParam<std::string> {
     size_t rows = 0;
     ForEachLogits(decoder, *cache, tokens_, vocab_, chunks, [&](size_t position, std::span<const float> row) {
       ++rows;
-      for (size_t i = 0; i < vocab_; ++i) {
-        const double difference = std::abs(double{row[i]} - logits_[position * vocab_ + i]);
+      for (size_t i = 0; i < columns_.size(); ++i) {
+        const double difference = std::abs(double{row[columns_[i]]} - logits_[position * columns_.size() + i]);
         worst = std::isnan(difference) ? INFINITY : std::max(worst, difference);
       }
     });
@@ -73,7 +76,8 @@ class TinyModel : public ::testing::TestWithParam<std::string> {
   kernels::ThreadPool pool_;
   std::vector<TokenId> tokens_;
   size_t vocab_ = 0;
-  std::vector<float> logits_;  // [tokens, vocab]
+  std::vector<size_t> columns_;  // of the vocabulary: those whose logits are kept
+  std::vector<float> logits_;    // [tokens, columns]
   double largest_ = 0;
   std::unique_ptr<worker::GgufFile> file_;
   ModelDescription model_;
@@ -96,55 +100,140 @@ TEST_P(TinyModel, FastIsNear) {
   EXPECT_LE(Deviation(model_, weights, kernels::Precision::kFast, {1}), 0.01);
 }
 
-TEST_P(TinyModel, AChangedParameterShows) {
-  const auto deviation = [&](const std::function<void(ModelDescription&, Weights&)>& change) {
+// A mechanism that is changed a little, or switched off.
+struct Change {
+  const char* what;
+  bool (*applies)(const ModelDescription& model, const Weights& weights);
+  void (*change)(ModelDescription& model, Weights& weights);
+};
+
+bool Has(const NormDescription& norm) { return norm.kind != NormKind::kNone; }
+const LayerDescription& First(const ModelDescription& model) { return model.layers[0]; }
+
+const Change kChanges[] = {
+    {"eps of the attention norms", [](auto& m, auto&) { return Has(First(m).attention_norm); },
+     [](auto& m, auto&) {
+       for (auto& layer : m.layers) layer.attention_norm.eps *= 10;
+     }},
+    {"eps of one FFN norm", [](auto& m, auto&) { return Has(First(m).ffn_norm); },
+     [](auto& m, auto&) { m.layers[1].ffn_norm.eps *= 10; }},
+    {"no norm behind attention", [](auto& m, auto&) { return Has(First(m).attention_post_norm); },
+     [](auto& m, auto&) { m.layers[1].attention_post_norm = {}; }},
+    {"no norm behind an FFN", [](auto& m, auto&) { return Has(First(m).ffn_post_norm); },
+     [](auto& m, auto&) { m.layers[0].ffn_post_norm = {}; }},
+    {"no norm of queries and keys", [](auto& m, auto&) { return Has(First(m).attention.qk_norm); },
+     [](auto& m, auto&) { m.layers[0].attention.qk_norm = {}; }},
+    {"no norm of embeddings", [](auto& m, auto&) { return Has(m.embedding_norm); },
+     [](auto& m, auto&) { m.embedding_norm = {}; }},
+    {"one element of the final norm's bias", [](auto& m, auto&) { return m.final_norm.bias; },
+     [](auto&, auto& w) { w.final_norm_bias[3] += 0.1f; }},
+    {"one element of a norm's bias", [](auto& m, auto&) { return First(m).attention_norm.bias; },
+     [](auto&, auto& w) { w.layers[1].attention_norm_bias[3] += 0.1f; }},
+    {"RoPE theta", [](auto& m, auto&) { return First(m).rope.rotary_dim > 0; },
+     [](auto& m, auto&) {
+       for (auto& layer : m.layers) layer.rope.theta *= 1.1;
+     }},
+    {"RoPE pairing", [](auto& m, auto&) { return First(m).rope.rotary_dim > 0; },
+     [](auto& m, auto&) {
+       for (auto& layer : m.layers) layer.rope.interleaved = !layer.rope.interleaved;
+     }},
+    {"a RoPE factor", [](auto& m, auto&) { return First(m).rope.scaling == worker::RopeScaling::kFactors; },
+     [](auto& m, auto&) {
+       for (auto& layer : m.layers) layer.rope.factors.back() *= 0.9f;
+     }},
+    {"no RoPE scaling",
+     [](auto& m, auto&) { return m.layers.back().rope.scaling != worker::RopeScaling::kNone || m.family == "gemma3"; },
+     [](auto& m, auto&) {
+       for (auto& layer : m.layers) layer.rope.scaling = worker::RopeScaling::kNone;
+     }},
+    {"positions where a layer has none", [](auto& m, auto&) { return m.family == "smollm3"; },
+     [](auto& m, auto&) { m.layers[3].rope = m.layers[0].rope; }},
+    {"RoPE over whole heads",
+     [](auto& m, auto&) {
+       return First(m).rope.rotary_dim > 0 && First(m).rope.rotary_dim < First(m).attention.head_dim;
+     },
+     [](auto& m, auto&) { m.layers[0].rope.rotary_dim = m.layers[0].attention.head_dim; }},
+    {"no learned positions", [](auto& m, auto&) { return m.learned_positions > 0; },
+     [](auto&, auto& w) { w.positions = nullptr; }},
+    {"a slope", [](auto& m, auto&) { return !First(m).attention.slopes.empty(); },
+     [](auto& m, auto&) { m.layers[0].attention.slopes[0] *= 1.1f; }},
+    {"one more token in the windows",
+     [](auto& m, auto&) {
+       return std::any_of(m.layers.begin(), m.layers.end(), [](auto& l) { return l.attention.window > 0; });
+     },
+     [](auto& m, auto&) {
+       for (auto& layer : m.layers) layer.attention.window += layer.attention.window > 0;
+     }},
+    {"a window in every layer", [](auto& m, auto&) { return m.family == "gemma2" || m.family == "gemma3"; },
+     [](auto& m, auto&) {
+       for (auto& layer : m.layers) layer.attention.window = m.layers[0].attention.window;
+     }},
+    {"no soft cap of scores", [](auto& m, auto&) { return First(m).attention.softcap > 0; },
+     [](auto& m, auto&) { m.layers[1].attention.softcap = 0; }},
+    {"no soft cap of logits", [](auto& m, auto&) { return m.output_softcap > 0; },
+     [](auto& m, auto&) { m.output_softcap = 0; }},
+    {"no clipping", [](auto& m, auto&) { return First(m).attention.clip > 0; },
+     [](auto& m, auto&) { m.layers[0].attention.clip = 0; }},
+    {"the scale of scores", [](auto&, auto&) { return true; },
+     [](auto& m, auto&) { m.layers[1].attention.scale *= 1.02f; }},
+    {"the scale of embeddings", [](auto& m, auto&) { return m.embedding_scale != 1; },
+     [](auto& m, auto&) { m.embedding_scale = 1; }},
+    {"the scale of residuals", [](auto& m, auto&) { return First(m).residual_scale != 1; },
+     [](auto& m, auto&) { m.layers[0].residual_scale = 1; }},
+    {"the scale of logits", [](auto& m, auto&) { return m.output_scale != 1; },
+     [](auto& m, auto&) { m.output_scale = 1; }},
+    {"one element of a query's bias", [](auto& m, auto&) { return First(m).attention.qkv_bias; },
+     [](auto&, auto& w) { w.layers[0].q_bias[3] += 0.1f; }},
+    {"one element of a value's bias", [](auto& m, auto&) { return First(m).attention.qkv_bias; },
+     [](auto&, auto& w) { w.layers[2].v_bias[0] += 0.1f; }},
+    {"one element of the bias of attention's output", [](auto& m, auto&) { return First(m).attention.out_bias; },
+     [](auto&, auto& w) { w.layers[1].attention_out_bias[5] += 0.1f; }},
+    {"one element of an FFN's inner bias", [](auto& m, auto&) { return First(m).ffn.up_bias; },
+     [](auto&, auto& w) { w.layers[1].ffn_up_bias[5] += 0.3f; }},
+    {"one element of an FFN's bias", [](auto& m, auto&) { return First(m).ffn.down_bias; },
+     [](auto&, auto& w) { w.layers[1].ffn_down_bias[5] += 0.1f; }},
+    {"one element of the logits' bias", [](auto& m, auto&) { return m.output_bias; },
+     [](auto&, auto& w) { w.output_bias[6] += 0.1f; }},
+    {"another activation", [](auto&, auto&) { return true; },
+     [](auto& m, auto&) { m.layers[0].ffn.activation = kernels::ActivationKind::kRelu; }},
+    {"GELU by tanh or not", [](auto& m, auto&) { return First(m).ffn.activation == kernels::ActivationKind::kGelu; },
+     [](auto& m, auto&) {
+       for (auto& layer : m.layers) layer.ffn.activation = kernels::ActivationKind::kGeluTanh;
+     }},
+    {"attention before the FFN", [](auto& m, auto&) { return First(m).residual == worker::Residual::kParallel; },
+     [](auto& m, auto&) { m.layers[1].residual = worker::Residual::kSequential; }},
+    {"an FFN of whose norm attention has part",
+     [](auto& m, auto&) { return First(m).residual == worker::Residual::kParallel; },
+     [](auto& m, auto&) { m.layers[1].residual = worker::Residual::kParallelOfOneNorm; }},
+};
+
+TEST_P(TinyModel, AChangedMechanismShows) {
+  const auto deviation = [&](const Change* change) {
     ModelDescription model = model_;
     Weights weights = Load(kernels::Precision::kReference);
-    change(model, weights);
+    if (change != nullptr) change->change(model, weights);
     return Deviation(model, weights, kernels::Precision::kReference, {300});
   };
-  ASSERT_LE(deviation([](ModelDescription&, Weights&) {}), kReferenceTolerance);
-
-  EXPECT_GT(deviation([](ModelDescription& m, Weights&) {
-              for (auto& layer : m.layers) layer.attention_norm.eps *= 10;
-            }),
-            kReferenceTolerance)
-      << "eps of the attention norms";
-  EXPECT_GT(deviation([](ModelDescription& m, Weights&) { m.layers[1].ffn_norm.eps *= 10; }), kReferenceTolerance)
-      << "eps of one layer's FFN norm";
-  EXPECT_GT(deviation([](ModelDescription& m, Weights&) {
-              for (auto& layer : m.layers) layer.rope.theta *= 1.1;
-            }),
-            kReferenceTolerance)
-      << "RoPE theta";
-  EXPECT_GT(deviation([](ModelDescription& m, Weights&) {
-              for (auto& layer : m.layers) layer.rope.interleaved = !layer.rope.interleaved;
-            }),
-            kReferenceTolerance)
-      << "RoPE pairing";
-  if (GetParam() == "llama") {
-    ASSERT_EQ(model_.layers[0].rope.scaling, worker::RopeScaling::kFactors);
-    EXPECT_GT(deviation([](ModelDescription& m, Weights&) {
-                for (auto& layer : m.layers) layer.rope.factors.back() *= 0.9f;
-              }),
-              kReferenceTolerance)
-        << "a RoPE factor";
-    EXPECT_GT(deviation([](ModelDescription& m, Weights&) {
-                for (auto& layer : m.layers) layer.rope.scaling = worker::RopeScaling::kNone;
-              }),
-              kReferenceTolerance)
-        << "no RoPE scaling";
-  } else {
-    ASSERT_TRUE(model_.layers[0].attention.qkv_bias);
-    EXPECT_GT(deviation([](ModelDescription&, Weights& w) { w.layers[0].q_bias[3] += 0.05f; }), kReferenceTolerance)
-        << "one element of a query bias";
-    EXPECT_GT(deviation([](ModelDescription&, Weights& w) { w.layers[2].v_bias[0] += 0.05f; }), kReferenceTolerance)
-        << "one element of a value bias";
+  ASSERT_LE(deviation(nullptr), kReferenceTolerance);
+  const Weights weights = Load(kernels::Precision::kReference);
+  for (const Change& change : kChanges) {
+    if (!change.applies(model_, weights)) continue;
+    EXPECT_GT(deviation(&change), kReferenceTolerance) << change.what;
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, TinyModel, ::testing::Values("llama", "qwen2"),
+INSTANTIATE_TEST_SUITE_P(Families, TinyModel,
+                         ::testing::Values("bloom", "gemma", "gemma2", "gemma3", "gpt2", "gptneox", "granite", "llama",
+                                           "minicpm", "nemotron", "olmo", "olmo2", "openelm", "phi2", "phi3", "qwen",
+                                           "qwen2", "qwen3", "smollm3", "stablelm"),
                          [](const auto& info) { return info.param; });
+
+TEST(TinyModels, EveryFamilyHasOne) {
+  for (const worker::Family& family : worker::Families()) {
+    EXPECT_TRUE(std::filesystem::exists(GoldenPath("tiny/" + std::string(family.architecture) + ".gguf")))
+        << family.architecture;
+  }
+}
 
 }  // namespace
 }  // namespace linnet::accuracy

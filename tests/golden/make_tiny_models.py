@@ -1,26 +1,35 @@
 #!/usr/bin/env python3
-"""Makes tiny random Llama and Qwen2 models as GGUF files, and Transformers' logits for them.
+"""Makes a tiny random model of each family as a GGUF file, and what Transformers computes from it.
 
-    tools/dev peers python3 tests/golden/make_tiny_models.py
+    tools/dev peers python3 tests/golden/make_tiny_models.py [--only ARCH ...] [--seed N] [--out FOLDER]
 
-Writes tests/golden/tiny_{llama,qwen2}.gguf, their logits_tiny_*.f32 (little-endian f32 [TOKENS, vocab]) and
-logits_tiny_*.json (token ids and shapes). The weights are scaled so that every parameter shows: activations small enough
-for the norms' eps to matter, attention far from uniform, logits of standard deviation above 1.
+Writes tests/golden/tiny/ARCH.gguf, ARCH.json (token ids, shapes, and which columns of the logits are kept) and
+ARCH.f32 (those logits: little-endian f32 [tokens, columns]). Everything that sets a family apart is in force: unequal
+head counts, windows shorter than the text, scalings, soft caps. The weights are scaled so that every parameter shows:
+activations small enough for the norms' eps to matter, attention far from uniform, logits of standard deviation above 1.
+Where Transformers has no class, the module here follows the published code's mathematics.
 """
 
+import argparse
+import dataclasses
 import json
 import pathlib
 
 import gguf
 import numpy as np
 import torch
-from transformers import LlamaConfig, LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM
+import transformers as tf
 
 HERE = pathlib.Path(__file__).parent
 TOKENS = 264
 VOCAB = 288
+COLUMNS = list(range(0, VOCAB, 6))
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
+COMMON = dict(vocab_size=VOCAB, attn_implementation="eager", bos_token_id=1, eos_token_id=2, pad_token_id=0)
+CONTEXT = 512
 
+
+# --- the tokenizer, the same in each ---------------------------------------------------------------------------------
 
 def byte_letters():
     """GPT-2's printable stand-ins for the 256 bytes."""
@@ -51,58 +60,283 @@ def add_tokenizer(writer, pre):
     writer.add_add_bos_token(False)
 
 
-def randomize(model, generator):
+# --- weights ---------------------------------------------------------------------------------------------------------
+
+QUERY_KEY = ("q_proj", "k_proj", "c_attn", "query_key_value", "qkv_proj")
+OUT = ("o_proj", "out_proj", "down_proj", "proj_2", "c_proj", "dense", "dense_4h_to_h", "fc2")
+EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings", "token_embeddings")
+HEADS = ("lm_head", "embed_out")
+# Norms whose output is added to x: small, as x is.
+INTO_X = ("word_embeddings_layernorm", "post_feedforward_layernorm")
+
+
+def module_of(name):
+    return name.rsplit(".", 1)[0].rsplit(".", 1)[-1]
+
+
+def is_norm(name):
+    return "norm" in name or module_of(name) in ("ln_1", "ln_2", "ln_f")
+
+
+def randomize(model, generator, zero_based_norms, post_norms):
     """Fills every parameter; see the module's comment for the scales."""
     def normal(shape, std):
         return torch.randn(shape, generator=generator) * std
 
     with torch.no_grad():
         for name, p in model.named_parameters():
-            if name == "model.norm.weight":
-                p.copy_(8 + normal(p.shape, 1.0))
-            elif "norm" in name:
+            module = module_of(name)
+            if name.endswith("bias"):
+                p.copy_(normal(p.shape, 0.1 if is_norm(name) else 0.02 if module in OUT else 0.3))
+            elif is_norm(name):
                 p.copy_(1 + normal(p.shape, 0.2))
-            elif name.endswith("bias"):
-                p.copy_(normal(p.shape, 0.5))
-            elif name == "model.embed_tokens.weight":
+            elif module in EMBEDDINGS + HEADS:
                 p.copy_(normal(p.shape, 0.03))
-            elif name == "lm_head.weight":
+            elif module == "wpe":
                 p.copy_(normal(p.shape, 0.03))
-            elif "o_proj" in name or "down_proj" in name:
-                p.copy_(normal(p.shape, 0.1 / p.shape[1] ** 0.5))
-            elif "q_proj" in name or "k_proj" in name:
-                p.copy_(normal(p.shape, 1.6 / p.shape[1] ** 0.5))
             else:
-                p.copy_(normal(p.shape, 1.0 / p.shape[1] ** 0.5))
+                fan_in = p.shape[0] if isinstance(model.get_submodule(name.rsplit(".", 1)[0]), tf.pytorch_utils.Conv1D) else p.shape[1]
+                scale = 1.6 if module in QUERY_KEY else 0.1 if module in OUT else 1.0
+                p.copy_(normal(p.shape, scale / fan_in ** 0.5))
+            if module in INTO_X or (post_norms and module == "post_attention_layernorm"):
+                p.mul_(0.05)
+            if zero_based_norms and is_norm(name) and name.endswith("weight"):
+                p.sub_(1)
+
+
+def sharpen(model, ids, zero_based_norms, final_norm):
+    """Scales the final norm, or the output matrix where that has no weight, so that logits spread."""
+    parameters = dict(model.named_parameters())
+    with torch.no_grad():
+        cap = getattr(model.config, "final_logit_softcapping", None)
+        model.config.final_logit_softcapping = None
+        factor = 2.5 / model(ids).logits.std()
+        if cap is not None:
+            model.config.final_logit_softcapping = cap
+        names = [n for n in parameters if n.rsplit(".", 1)[0] == final_norm]
+        if not names:
+            parameters["lm_head.weight"].mul_(factor)
+        for name in names:
+            shift = 1 if zero_based_norms and name.endswith("weight") else 0
+            parameters[name].copy_((parameters[name] + shift) * factor - shift)
+
+
+# --- a family --------------------------------------------------------------------------------------------------------
+
+@dataclasses.dataclass
+class Tiny:
+    arch: str
+    model: object
+    dtype: type = np.float16  # of matrices
+    pre: str = "qwen2"
+    permuted: bool = False          # Q and K stored for rotation of neighbouring pairs
+    zero_based_norms: bool = False  # the checkpoint keeps w of 1 + w, GGUF keeps 1 + w
+    interleaved_qkv: bool = False   # fused per head in the checkpoint, not in GGUF
+    fused_qkv: bool = False         # the other way round
+    final_norm: str = "model.norm"
+    post_norms: bool = False
+    keys: object = None  # writes what is this family's own
+    tensors: dict = dataclasses.field(default_factory=dict)  # what comes besides the parameters
+
+
+TOP = {"embed_tokens": "token_embd", "wte": "token_embd", "embed_in": "token_embd", "word_embeddings": "token_embd",
+       "token_embeddings": "token_embd", "wpe": "position_embd", "word_embeddings_layernorm": "token_embd_norm",
+       "norm": "output_norm", "ln_f": "output_norm", "final_layer_norm": "output_norm", "final_layernorm": "output_norm",
+       "lm_head": "output", "embed_out": "output"}
+BLOCK = {"input_layernorm": "attn_norm", "ln_1": "attn_norm", "attn_norm": "attn_norm",
+         "q_proj": "attn_q", "k_proj": "attn_k", "v_proj": "attn_v", "o_proj": "attn_output", "out_proj": "attn_output",
+         "attn.c_attn": "attn_qkv", "query_key_value": "attn_qkv", "qkv_proj": "attn_qkv", "attn.c_proj": "attn_output",
+         "dense": "attn_output", "q_norm": "attn_q_norm", "k_norm": "attn_k_norm",
+         "post_attention_layernorm": "ffn_norm", "ln_2": "ffn_norm", "ffn_norm": "ffn_norm",
+         "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm",
+         "gate_proj": "ffn_gate", "up_proj": "ffn_up", "down_proj": "ffn_down", "gate_up_proj": "ffn_up",
+         "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down", "dense_h_to_4h": "ffn_up", "dense_4h_to_h": "ffn_down",
+         "fc1": "ffn_up", "fc2": "ffn_down", "proj_2": "ffn_down"}
+
+
+def gguf_name(name, post_norms):
+    stem, kind = name.rsplit(".", 1)
+    parts = stem.split(".")
+    layer = next((p for p in parts if p.isdigit()), None)
+    if layer is None:
+        return f"{TOP[parts[-1]]}.{kind}"
+    to = BLOCK.get(".".join(parts[-2:])) or BLOCK[parts[-1]]
+    if post_norms and parts[-1] == "post_attention_layernorm":
+        to = "post_attention_norm"
+    return f"blk.{layer}.{to}.{kind}"
 
 
 def permute(weight, heads):
-    """Rows of a Q or K projection from halves to neighbouring pairs, as GGUF's llama architecture stores them."""
-    rows, cols = weight.shape
-    return weight.reshape(heads, 2, rows // heads // 2, cols).swapaxes(1, 2).reshape(rows, cols)
+    """Rows of a Q or K projection from halves to neighbouring pairs."""
+    rows = weight.shape[0]
+    return weight.reshape(heads, 2, rows // heads // 2, -1).swapaxes(1, 2).reshape(weight.shape)
 
 
-BLOCK_NAMES = {
-    "input_layernorm": "attn_norm", "self_attn.q_proj": "attn_q", "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v", "self_attn.o_proj": "attn_output", "post_attention_layernorm": "ffn_norm",
-    "mlp.gate_proj": "ffn_gate", "mlp.up_proj": "ffn_up", "mlp.down_proj": "ffn_down",
-}
-NAMES = {"model.embed_tokens": "token_embd", "model.norm": "output_norm", "lm_head": "output"}
+def by_kind(weight, heads):
+    """Rows of a fused projection from [head][q, k, v] to [q, k, v][head]."""
+    rows = weight.shape[0]
+    return weight.reshape(heads, 3, rows // heads // 3, -1).swapaxes(0, 1).reshape(weight.shape)
 
 
-def gguf_name(name):
-    stem, kind = name.rsplit(".", 1)
-    if stem in NAMES:
-        return f"{NAMES[stem]}.{kind}"
-    _, _, layer, rest = stem.split(".", 3)
-    return f"blk.{layer}.{BLOCK_NAMES[rest]}.{kind}"
+def tensors_of(tiny):
+    """(name, array) as llama.cpp's converter writes them."""
+    config = tiny.model.config
+    heads = config.num_attention_heads
+    kv_heads = getattr(config, "num_key_value_heads", None) or heads
+    fused = {}
+    for name, p in tiny.model.named_parameters():
+        data = p.detach().numpy()
+        module = module_of(name)
+        if isinstance(tiny.model.get_submodule(name.rsplit(".", 1)[0]), tf.pytorch_utils.Conv1D) and p.dim() == 2:
+            data = data.T
+        if tiny.permuted and module in ("q_proj", "k_proj"):
+            data = permute(data, heads if module == "q_proj" else kv_heads)
+        if tiny.interleaved_qkv and module == "query_key_value":
+            data = by_kind(data, heads)
+        if tiny.zero_based_norms and is_norm(name) and name.endswith("weight"):
+            data = data + 1
+        if module == "proj_1":
+            layer = next(p for p in name.split(".") if p.isdigit())
+            gate, up = np.split(data, 2)
+            yield f"blk.{layer}.ffn_gate.weight", gate
+            yield f"blk.{layer}.ffn_up.weight", up
+            continue
+        to = gguf_name(name, tiny.post_norms)
+        if tiny.fused_qkv and module in ("q_proj", "k_proj", "v_proj"):
+            to = to.replace("attn_q.", "attn_qkv.").replace("attn_k.", "attn_qkv.").replace("attn_v.", "attn_qkv.")
+            fused.setdefault(to, []).append(data)
+            if len(fused[to]) == 3:
+                yield to, np.concatenate(fused[to])
+            continue
+        yield to, data
 
+
+def write_gguf(tiny, path):
+    config = tiny.model.config
+    writer = gguf.GGUFWriter(path, tiny.arch)
+    writer.add_name(f"tiny-{tiny.arch}")
+    writer.add_block_count(config.num_hidden_layers)
+    writer.add_context_length(CONTEXT)
+    writer.add_embedding_length(config.hidden_size)
+    writer.add_head_count(getattr(config, "query_heads", None) or config.num_attention_heads)
+    writer.add_head_count_kv(getattr(config, "kv_heads", None) or getattr(config, "num_key_value_heads", None) or
+                             config.num_attention_heads)
+    writer.add_feed_forward_length(getattr(config, "ffn_widths", None) or getattr(config, "intermediate_size", None) or
+                                   4 * config.hidden_size)
+    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    if head_dim * config.num_attention_heads != config.hidden_size or hasattr(config, "query_heads"):
+        writer.add_key_length(head_dim)
+        writer.add_value_length(head_dim)
+    rope = getattr(config, "rope_parameters", None) or {}
+    rope = rope.get("full_attention", rope)
+    if rope:
+        writer.add_rope_dimension_count(int(head_dim * rope.get("partial_rotary_factor", 1.0)))
+        writer.add_rope_freq_base(rope["rope_theta"])
+    eps = next((getattr(config, k) for k in ("rms_norm_eps", "layer_norm_eps", "layer_norm_epsilon", "norm_eps")
+                if getattr(config, k, None) is not None), 1e-5)
+    if hasattr(config, "rms_norm_eps"):
+        writer.add_layer_norm_rms_eps(eps)
+    else:
+        writer.add_layer_norm_eps(eps)
+    writer.add_vocab_size(VOCAB)
+    if tiny.keys is not None:
+        tiny.keys(writer, config)
+    add_tokenizer(writer, tiny.pre)
+    for name, data in [*tiny.tensors.items(), *tensors_of(tiny)]:
+        matrix = data.ndim == 2
+        writer.add_tensor(name, np.ascontiguousarray(data, dtype=tiny.dtype if matrix else np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+
+
+def make(tiny, seed, out):
+    generator = torch.Generator().manual_seed(seed)
+    randomize(tiny.model, generator, tiny.zero_based_norms, tiny.post_norms)
+    model = tiny.model.float().eval()
+    ids = torch.randint(len(CONTROL), VOCAB, (1, TOKENS), generator=generator)
+    sharpen(model, ids, tiny.zero_based_norms, tiny.final_norm)
+    if tiny.dtype == np.float16:  # what the file holds is what the logits are computed from
+        with torch.no_grad():
+            for p in model.parameters():
+                if p.dim() == 2:
+                    p.copy_(p.half().float())
+    write_gguf(tiny, out / f"{tiny.arch}.gguf")
+    with torch.no_grad():
+        logits = model(ids).logits[0].float().numpy()
+    print(f"{tiny.arch}: logits of standard deviation {logits.std():.2f}, largest {np.abs(logits).max():.2f}")
+    assert logits.std() >= 1
+    logits[:, COLUMNS].astype("<f4").tofile(out / f"{tiny.arch}.f32")
+    with open(out / f"{tiny.arch}.json", "w") as f:
+        json.dump({"tokens": ids[0].tolist(), "vocab": VOCAB, "columns": COLUMNS}, f)
+        f.write("\n")
+
+
+# --- references of our own -------------------------------------------------------------------------------------------
+
+class Rms(torch.nn.Module):
+    def __init__(self, n, eps):
+        super().__init__()
+        self.weight, self.eps = torch.nn.Parameter(torch.ones(n)), eps
+
+    def forward(self, x):
+        return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
+
+
+class OpenElmLayer(torch.nn.Module):
+    def __init__(self, c, i):
+        super().__init__()
+        self.q, self.kv, self.dim, self.theta = c.query_heads[i], c.kv_heads[i], c.head_dim, c.rope_parameters["rope_theta"]
+        self.attn_norm, self.ffn_norm = Rms(c.hidden_size, c.rms_norm_eps), Rms(c.hidden_size, c.rms_norm_eps)
+        self.qkv_proj = torch.nn.Linear(c.hidden_size, (self.q + 2 * self.kv) * self.dim, bias=False)
+        self.q_norm, self.k_norm = Rms(self.dim, c.rms_norm_eps), Rms(self.dim, c.rms_norm_eps)
+        self.out_proj = torch.nn.Linear(self.q * self.dim, c.hidden_size, bias=False)
+        self.ffn = torch.nn.Module()
+        self.ffn.proj_1 = torch.nn.Linear(c.hidden_size, 2 * c.ffn_widths[i], bias=False)
+        self.ffn.proj_2 = torch.nn.Linear(c.ffn_widths[i], c.hidden_size, bias=False)
+
+    def rotate(self, x):
+        t = torch.arange(x.shape[1], dtype=torch.float32)
+        angles = torch.outer(t, self.theta ** (-torch.arange(0, self.dim, 2) / self.dim))
+        cos, sin = (torch.cat([f(angles)] * 2, -1)[None, :, None, :] for f in (torch.cos, torch.sin))
+        a, b = x.chunk(2, -1)
+        return x * cos + torch.cat([-b, a], -1) * sin
+
+    def forward(self, x):
+        n = x.shape[1]
+        q, k, v = self.qkv_proj(self.attn_norm(x)).view(1, n, -1, self.dim).split([self.q, self.kv, self.kv], 2)
+        q, k = self.rotate(self.q_norm(q)), self.rotate(self.k_norm(k))
+        k, v = (t.repeat_interleave(self.q // self.kv, 2) for t in (k, v))
+        scores = torch.einsum("bqhd,bkhd->bhqk", q, k) / self.dim ** 0.5
+        scores = scores.masked_fill(torch.ones(n, n).triu(1).bool(), float("-inf")).softmax(-1)
+        x = x + self.out_proj(torch.einsum("bhqk,bkhd->bqhd", scores, v).reshape(1, n, -1))
+        gate, up = self.ffn.proj_1(self.ffn_norm(x)).chunk(2, -1)
+        return x + self.ffn.proj_2(torch.nn.functional.silu(gate) * up)
+
+
+class OpenElm(torch.nn.Module):
+    """Mehta et al., arXiv 2404.14619: heads and FFN widths by layer, queries and keys normed per head."""
+    def __init__(self, config):
+        super().__init__()
+        self.config = config
+        self.token_embeddings = torch.nn.Embedding(config.vocab_size, config.hidden_size)
+        self.layers = torch.nn.ModuleList(OpenElmLayer(config, i) for i in range(config.num_hidden_layers))
+        self.norm = Rms(config.hidden_size, config.rms_norm_eps)
+
+    def forward(self, ids):
+        x = self.token_embeddings(ids)
+        for layer in self.layers:
+            x = layer(x)
+        return argparse.Namespace(logits=self.norm(x) @ self.token_embeddings.weight.T)
+
+
+# --- the families ----------------------------------------------------------------------------------------------------
 
 def llama3_factors(config):
     """The divisors that llama.cpp's converter writes as rope_freqs.weight."""
-    scaling = getattr(config, "rope_parameters", None) or config.rope_scaling
-    theta = scaling.get("rope_theta") or config.rope_theta
-    base = theta ** (np.arange(0, config.head_dim, 2, dtype=np.float32) / config.head_dim)
+    scaling = config.rope_parameters
+    base = scaling["rope_theta"] ** (np.arange(0, config.head_dim, 2, dtype=np.float32) / config.head_dim)
     low, high = scaling["low_freq_factor"], scaling["high_freq_factor"]
     original = scaling["original_max_position_embeddings"]
     factors = []
@@ -117,71 +351,184 @@ def llama3_factors(config):
     return np.array(factors, dtype=np.float32)
 
 
-def make(arch, model, pre, dtype, seed, rope_factors=None):
-    generator = torch.Generator().manual_seed(seed)
-    randomize(model, generator)
-    model = model.float().eval()
-    config = model.config
-    if dtype == np.float16:  # what the file holds is what the logits are computed from
-        with torch.no_grad():
-            for p in model.parameters():
-                if p.dim() == 2:
-                    p.copy_(p.half().float())
+def rope(theta=10000.0, **more):
+    return {"rope_type": "default", "rope_theta": theta, **more}
 
-    writer = gguf.GGUFWriter(HERE / f"tiny_{arch}.gguf", arch)
-    writer.add_name(f"tiny-{arch}")
-    writer.add_block_count(config.num_hidden_layers)
-    writer.add_context_length(config.max_position_embeddings)
-    writer.add_embedding_length(config.hidden_size)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
-    writer.add_rope_dimension_count(head_dim)
-    parameters = getattr(config, "rope_parameters", None) or {}
-    writer.add_rope_freq_base(parameters.get("rope_theta") or config.rope_theta)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_vocab_size(VOCAB)
-    add_tokenizer(writer, pre)
-    if rope_factors is not None:
-        writer.add_tensor("rope_freqs.weight", rope_factors)
-    for name, p in model.named_parameters():
-        data = p.detach().numpy()
-        if arch == "llama" and name.endswith("q_proj.weight"):
-            data = permute(data, config.num_attention_heads)
-        if arch == "llama" and name.endswith("k_proj.weight"):
-            data = permute(data, config.num_key_value_heads)
-        writer.add_tensor(gguf_name(name), np.ascontiguousarray(data, dtype=dtype if p.dim() == 2 else np.float32))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
-    ids = torch.randint(len(CONTROL), VOCAB, (1, TOKENS), generator=generator)
-    with torch.no_grad():
-        logits = model(ids).logits[0].float().numpy()
-    print(arch, "logits std", logits.std(), "largest", np.abs(logits).max(), "entropy of the mean", end=" ")
-    print(float(-(torch.tensor(logits).log_softmax(-1).exp() * torch.tensor(logits).log_softmax(-1)).sum(-1).mean()))
-    assert logits.std() >= 1
-    logits.astype("<f4").tofile(HERE / f"logits_tiny_{arch}.f32")
-    with open(HERE / f"logits_tiny_{arch}.json", "w") as f:
-        json.dump({"tokens": ids[0].tolist(), "vocab": VOCAB, "logits": f"logits_tiny_{arch}.f32"}, f)
-        f.write("\n")
+def small(layers=3, heads=4, kv_heads=2, **more):
+    return dict(hidden_size=48, intermediate_size=72, num_hidden_layers=layers, num_attention_heads=heads,
+                num_key_value_heads=kv_heads, max_position_embeddings=CONTEXT, rms_norm_eps=1e-5, **COMMON) | more
+
+
+def without(config, *names):
+    return {k: v for k, v in config.items() if k not in names}
+
+
+def llama():
+    config = tf.LlamaConfig(**small(
+        heads=6, hidden_size=96, intermediate_size=151, head_dim=16, tie_word_embeddings=False,
+        rope_parameters={"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
+                         "high_freq_factor": 4.0, "original_max_position_embeddings": 128}))
+    return Tiny("llama", tf.LlamaForCausalLM(config), np.float32, "smollm", permuted=True,
+                tensors={"rope_freqs.weight": llama3_factors(config)})
+
+
+def qwen2():
+    config = tf.Qwen2Config(**small(
+        kv_heads=1, hidden_size=80, intermediate_size=203, rms_norm_eps=1e-6, tie_word_embeddings=True,
+        rope_parameters=rope(1e6), use_sliding_window=False))
+    return Tiny("qwen2", tf.Qwen2ForCausalLM(config))
+
+
+def qwen():
+    config = tf.Qwen2Config(**small(kv_heads=4, rope_parameters=rope(), tie_word_embeddings=False))
+    tiny = Tiny("qwen", tf.Qwen2ForCausalLM(config), fused_qkv=True)
+
+    def keys(writer, c):  # the width of gate and up together
+        writer.kv_data[0].pop("qwen.feed_forward_length")
+        writer.add_feed_forward_length(2 * c.intermediate_size)
+    tiny.keys = keys
+    return tiny
+
+
+def qwen3():
+    config = tf.Qwen3Config(**small(head_dim=20, rope_parameters=rope(1e6), tie_word_embeddings=True))
+    return Tiny("qwen3", tf.Qwen3ForCausalLM(config))
+
+
+def gemma():
+    config = tf.GemmaConfig(**small(heads=3, kv_heads=1, head_dim=20, rms_norm_eps=1e-4, rope_parameters=rope(),
+                                    hidden_activation="gelu_pytorch_tanh"))
+    return Tiny("gemma", tf.GemmaForCausalLM(config), zero_based_norms=True)
+
+
+def gemma2():
+    config = tf.Gemma2Config(**small(layers=4, head_dim=20, rms_norm_eps=1e-4, rope_parameters=rope(), sliding_window=24,
+                                     query_pre_attn_scalar=20, attn_logit_softcapping=2.0, final_logit_softcapping=6.0,
+                                     hidden_activation="gelu_pytorch_tanh"))
+
+    def keys(writer, c):
+        writer.add_sliding_window(c.sliding_window)
+        writer.add_attn_logit_softcapping(c.attn_logit_softcapping)
+        writer.add_final_logit_softcapping(c.final_logit_softcapping)
+    return Tiny("gemma2", tf.Gemma2ForCausalLM(config), zero_based_norms=True, post_norms=True, keys=keys)
+
+
+def gemma3():
+    config = tf.Gemma3TextConfig(**small(
+        layers=7, hidden_size=32, intermediate_size=48, head_dim=12, rms_norm_eps=1e-4, sliding_window=24,
+        query_pre_attn_scalar=12, hidden_activation="gelu_pytorch_tanh",
+        rope_parameters={"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1e6},
+                         "sliding_attention": rope()}))
+
+    def keys(writer, c):
+        writer.add_sliding_window(c.sliding_window)
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
+        writer.add_rope_scaling_factor(8.0)
+    return Tiny("gemma3", tf.Gemma3ForCausalLM(config), zero_based_norms=True, post_norms=True, keys=keys)
+
+
+def phi2():
+    config = tf.PhiConfig(**without(small(kv_heads=4), "rms_norm_eps"), layer_norm_eps=1e-5, hidden_act="gelu_new",
+                          rope_parameters=rope(partial_rotary_factor=0.5), partial_rotary_factor=0.5)
+    return Tiny("phi2", tf.PhiForCausalLM(config), final_norm="model.final_layernorm")
+
+
+def phi3():
+    # Widths that group quantization takes, to try that on fused tensors.
+    config = tf.Phi3Config(**small(hidden_size=64, intermediate_size=96, rope_parameters=rope(), sliding_window=30))
+    return Tiny("phi3", tf.Phi3ForCausalLM(config), keys=lambda w, c: w.add_sliding_window(c.sliding_window))
+
+
+def gpt2():
+    config = tf.GPT2Config(n_embd=48, n_layer=3, n_head=4, n_positions=CONTEXT, **COMMON)
+    return Tiny("gpt2", tf.GPT2LMHeadModel(config), final_norm="transformer.ln_f")
+
+
+def gptneox():
+    config = tf.GPTNeoXConfig(**without(small(kv_heads=4), "rms_norm_eps", "num_key_value_heads"), layer_norm_eps=1e-5,
+                              rope_parameters=rope(partial_rotary_factor=0.5), rotary_pct=0.5, hidden_act="gelu")
+    return Tiny("gptneox", tf.GPTNeoXForCausalLM(config), interleaved_qkv=True, final_norm="gpt_neox.final_layer_norm",
+                keys=lambda w, c: w.add_parallel_residual(True))
+
+
+def bloom():
+    config = tf.BloomConfig(hidden_size=48, n_layer=3, n_head=6, **COMMON)
+    return Tiny("bloom", tf.BloomForCausalLM(config), interleaved_qkv=True, final_norm="transformer.ln_f")
+
+
+def stablelm():
+    config = tf.StableLmConfig(**without(small(), "rms_norm_eps"), layer_norm_eps=1e-5, use_qkv_bias=True,
+                               rope_parameters=rope(partial_rotary_factor=0.5), partial_rotary_factor=0.5)
+    return Tiny("stablelm", tf.StableLmForCausalLM(config), keys=lambda w, c: w.add_parallel_residual(False))
+
+
+def olmo():
+    config = tf.OlmoConfig(**without(small(), "rms_norm_eps"), clip_qkv=1.5, rope_parameters=rope(),
+                           tie_word_embeddings=False)
+    return Tiny("olmo", tf.OlmoForCausalLM(config), permuted=True, keys=lambda w, c: w.add_clamp_kqv(c.clip_qkv))
+
+
+def olmo2():
+    config = tf.Olmo2Config(**small(rope_parameters=rope(), tie_word_embeddings=False))
+    return Tiny("olmo2", tf.Olmo2ForCausalLM(config), post_norms=True)
+
+
+def nemotron():
+    config = tf.NemotronConfig(**without(small(), "rms_norm_eps"), norm_eps=1e-5, hidden_act="relu2",
+                               rope_parameters=rope(partial_rotary_factor=0.5), partial_rotary_factor=0.5)
+    return Tiny("nemotron", tf.NemotronForCausalLM(config), zero_based_norms=True)
+
+
+def scaled_llama(arch, attention):
+    config = tf.GraniteConfig(**small(rope_parameters=rope(), tie_word_embeddings=True), embedding_multiplier=3.0,
+                              residual_multiplier=0.4, attention_multiplier=attention, logits_scaling=2.0)
+
+    def keys(writer, c):
+        writer.add_embedding_scale(c.embedding_multiplier)
+        writer.add_residual_scale(c.residual_multiplier)
+        writer.add_logit_scale(c.logits_scaling)
+        if arch == "granite":
+            writer.add_attention_scale(c.attention_multiplier)
+    return Tiny(arch, tf.GraniteForCausalLM(config), permuted=True, keys=keys)
+
+
+def granite():
+    return scaled_llama("granite", 0.2)
+
+
+def minicpm():
+    return scaled_llama("minicpm", 12 ** -0.5)
+
+
+def smollm3():
+    config = tf.SmolLM3Config(**small(layers=5, rope_parameters=rope(), tie_word_embeddings=True),
+                              no_rope_layer_interval=4, use_sliding_window=False)
+    return Tiny("smollm3", tf.SmolLM3ForCausalLM(config), permuted=True)
+
+
+def openelm():
+    config = argparse.Namespace(
+        vocab_size=VOCAB, hidden_size=48, num_hidden_layers=3, num_attention_heads=6, head_dim=16, rms_norm_eps=1e-6,
+        query_heads=[2, 4, 6], kv_heads=[1, 2, 3], ffn_widths=[40, 72, 104], rope_parameters=rope())
+    return Tiny("openelm", OpenElm(config), final_norm="norm")
+
+
+FAMILIES = [llama, qwen2, bloom, gemma, gemma2, gemma3, gpt2, gptneox, granite, minicpm, nemotron, olmo, olmo2, openelm,
+            phi2, phi3, qwen, qwen3, smollm3, stablelm]
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--only", nargs="+", metavar="ARCH", help="these families instead of all")
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--out", type=pathlib.Path, default=HERE / "tiny")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    common = dict(vocab_size=VOCAB, max_position_embeddings=512, attn_implementation="eager", bos_token_id=1, eos_token_id=2)
-    llama = LlamaConfig(
-        hidden_size=96, intermediate_size=151, num_hidden_layers=3, num_attention_heads=6, num_key_value_heads=2,
-        head_dim=16, rms_norm_eps=1e-5, tie_word_embeddings=False, rope_theta=10000.0,
-        rope_scaling={"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
-                      "high_freq_factor": 4.0, "original_max_position_embeddings": 128}, **common)
-    make("llama", LlamaForCausalLM(llama), "smollm", np.float32, 1, llama3_factors(llama))
-    qwen2 = Qwen2Config(
-        hidden_size=80, intermediate_size=203, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=1,
-        rms_norm_eps=1e-6, tie_word_embeddings=True, rope_theta=1000000.0, use_sliding_window=False, **common)
-    make("qwen2", Qwen2ForCausalLM(qwen2), "qwen2", np.float16, 2)
+    for i, family in enumerate(FAMILIES):
+        if options.only is None or family.__name__ in options.only:
+            make(family(), options.seed * 1000 + i, options.out)
 
 
 main()

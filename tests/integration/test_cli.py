@@ -304,7 +304,7 @@ def test_ctrl_c_ends_a_single_answer(cluster):
 
 
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden"
-TINY = GOLDEN / "tiny_llama.gguf"  # f32
+TINY = GOLDEN / "tiny/llama.gguf"  # f32
 
 
 def test_quantize_the_model(tmp_path):

@@ -74,25 +74,6 @@ class ObservedMatrix : public Matrix {
   mutable std::vector<float> y_;  // [x.rows, rows]
 };
 
-constexpr std::pair<TensorRole, std::unique_ptr<Matrix> LayerWeights::*> kLayerMatrices[] = {
-    {TensorRole::kQ, &LayerWeights::q},
-    {TensorRole::kK, &LayerWeights::k},
-    {TensorRole::kV, &LayerWeights::v},
-    {TensorRole::kAttentionOut, &LayerWeights::attention_out},
-    {TensorRole::kFfnGate, &LayerWeights::ffn_gate},
-    {TensorRole::kFfnUp, &LayerWeights::ffn_up},
-    {TensorRole::kFfnDown, &LayerWeights::ffn_down},
-};
-
-constexpr std::pair<TensorRole, std::vector<float> LayerWeights::*> kLayerVectors[] = {
-    {TensorRole::kAttentionNorm, &LayerWeights::attention_norm},
-    {TensorRole::kQBias, &LayerWeights::q_bias},
-    {TensorRole::kKBias, &LayerWeights::k_bias},
-    {TensorRole::kVBias, &LayerWeights::v_bias},
-    {TensorRole::kAttentionOutBias, &LayerWeights::attention_out_bias},
-    {TensorRole::kFfnNorm, &LayerWeights::ffn_norm},
-};
-
 // The model's weights with an observer around every matrix; `sums` by tensor name. They skip whatever a worker does to
 // load fast: this process reads them once.
 absl::StatusOr<worker::Weights> LoadObserved(const worker::GgufFile& file,
@@ -101,26 +82,18 @@ absl::StatusOr<worker::Weights> LoadObserved(const worker::GgufFile& file,
   worker::Weights weights;
   for (const worker::TensorBinding& binding : bindings) {
     weights.layers.resize(std::max(weights.layers.size(), static_cast<size_t>(binding.layer) + 1));
-    LayerWeights& layer = weights.layers[static_cast<size_t>(binding.layer)];
     if (binding.is_vector()) {
-      std::vector<float> values(static_cast<size_t>(binding.cols));
-      kernels::Dequantize(binding.tensor->type, binding.tensor->data.data(), binding.cols, values.data());
-      if (binding.role == TensorRole::kFinalNorm) weights.final_norm = values;
-      for (const auto& [role, vector] : kLayerVectors) {
-        if (role == binding.role) layer.*vector = values;
-      }
+      std::vector<float>& values = *worker::VectorOf(weights, binding.role, binding.layer);
+      values.resize(static_cast<size_t>(binding.cols));
+      kernels::Dequantize(binding.tensor->type, binding.data.data(), binding.cols, values.data());
       continue;
     }
     const Matrix::Source source = {
-        .type = binding.tensor->type, .rows = binding.rows, .cols = binding.cols, .data = binding.tensor->data.data()};
+        .type = binding.tensor->type, .rows = binding.rows, .cols = binding.cols, .data = binding.data.data()};
     LINNET_ASSIGN_OR_RETURN(auto matrix, Matrix::Create(source, kernels::Precision::kFast, pool));
-    matrix = std::make_unique<ObservedMatrix>(std::move(matrix), &sums[binding.tensor->name]);
-    file.Release(*binding.tensor);
-    if (binding.role == TensorRole::kTokenEmbedding) weights.embedding = std::move(matrix);
-    if (binding.role == TensorRole::kOutput) weights.output = std::move(matrix);
-    for (const auto& [role, slot] : kLayerMatrices) {
-      if (role == binding.role) layer.*slot = std::move(matrix);
-    }
+    file.Release(binding.data);
+    *worker::MatrixOf(weights, binding.role, binding.layer) =
+        std::make_unique<ObservedMatrix>(std::move(matrix), &sums[binding.tensor->name]);
   }
   return weights;
 }
@@ -141,16 +114,8 @@ absl::StatusOr<std::vector<worker::TokenId>> Tokens(const worker::GgufFile& file
 
 absl::StatusOr<Calibration> Calibrate(const worker::GgufFile& file, const CalibrationOptions& options,
                                       kernels::ThreadPool& pool) {
-  LINNET_ASSIGN_OR_RETURN(const auto architecture, file.GetString("general.architecture"));
-  const worker::Family* family = worker::FindFamily(architecture);
-  if (family == nullptr) {
-    return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_MODEL_FILE",
-                       base::StrCat(file.path(), ": architecture '", architecture,
-                                    "' is not one that Linnet runs; quantize it without --calibration"),
-                       {{"file", file.path()}});
-  }
-  LINNET_ASSIGN_OR_RETURN(const auto model, family->describe(file));
-  LINNET_ASSIGN_OR_RETURN(const auto bindings, worker::BindTensors(file, model, *family));
+  LINNET_ASSIGN_OR_RETURN(const auto model, worker::DescribeModel(file));
+  LINNET_ASSIGN_OR_RETURN(const auto bindings, worker::BindTensors(file, model));
   LINNET_ASSIGN_OR_RETURN(const auto tokens, Tokens(file, options.text));
   std::map<std::string, ColumnSums> sums;
   LINNET_ASSIGN_OR_RETURN(const worker::Weights weights, LoadObserved(file, bindings, pool, sums));

@@ -27,18 +27,8 @@ constexpr uint64_t kProcessBytes = 48 << 20;
 
 absl::StatusOr<FileDescription> DescribeModelFile(const std::string& path, const Naming& naming) {
   LINNET_ASSIGN_OR_RETURN(auto file, worker::GgufFile::Open(path));
-  LINNET_ASSIGN_OR_RETURN(const auto architecture, file->GetString("general.architecture"));
-  const worker::Family* family = worker::FindFamily(architecture);
-  if (family == nullptr) {
-    std::string known;
-    for (const auto& name : worker::FamilyNames()) base::StrAppend(&known, known.empty() ? "" : ", ", name);
-    return base::Error(
-        absl::StatusCode::kInvalidArgument, "INVALID_MODEL_FILE",
-        base::StrCat(path, ": architecture '", architecture, "' is not supported; supported are ", known),
-        {{"file", path}});
-  }
-  LINNET_ASSIGN_OR_RETURN(const auto description, family->describe(*file));
-  LINNET_ASSIGN_OR_RETURN(const auto bindings, worker::BindTensors(*file, description, *family));
+  LINNET_ASSIGN_OR_RETURN(const auto description, worker::DescribeModel(*file));
+  LINNET_ASSIGN_OR_RETURN(const auto bindings, worker::BindTensors(*file, description));
   LINNET_ASSIGN_OR_RETURN(const auto tokenizer, worker::Tokenizer::FromGguf(*file));
   LINNET_ASSIGN_OR_RETURN(const auto chat_template, file->GetStringOr("tokenizer.chat_template", ""));
   if (!chat_template.empty()) {

@@ -15,6 +15,7 @@
 #include "worker/gguf/gguf_writer.h"
 #include "worker/model/kv_cache.h"
 #include "worker/model/model.h"
+#include "worker/model/packed_cache.h"
 
 namespace linnet::cli {
 namespace {
@@ -23,7 +24,7 @@ using kernels::DType;
 using ::testing::AllOf;
 using ::testing::HasSubstr;
 
-constexpr char kTinyLlama[] = "tests/golden/tiny_llama.gguf";  // f32, rows of 96 and 151
+constexpr char kTinyLlama[] = "tests/golden/tiny/llama.gguf";  // f32, rows of 96 and 151
 
 class QuantizeFileTest : public ::testing::Test {
  protected:
@@ -55,10 +56,9 @@ class QuantizeFileTest : public ::testing::Test {
   const std::string out_ = files_.Path("out.gguf");
 };
 
-// Log-probabilities of the golden tokens by the model in a file, in reference precision.
-std::vector<double> Score(const std::string& path, const std::vector<worker::TokenId>& tokens, size_t vocab) {
-  kernels::ThreadPool pool(2);
-  const auto model = *worker::Model::Load(path, {.precision = kernels::Precision::kReference}, &pool);
+// Log-probabilities of the golden tokens by the model in a file.
+std::vector<double> Score(worker::Model& loaded, const std::vector<worker::TokenId>& tokens, size_t vocab) {
+  worker::Model* const model = &loaded;
   const auto count = static_cast<int64_t>(tokens.size());
   const auto cache =
       *worker::KvCache::Create(model->description(), model->kv_type(), worker::KvCache::BlocksFor(count));
@@ -76,8 +76,37 @@ std::vector<double> Score(const std::string& path, const std::vector<worker::Tok
   return logprobs;
 }
 
+std::vector<double> Score(const std::string& path, const std::vector<worker::TokenId>& tokens, size_t vocab) {
+  kernels::ThreadPool pool(2);
+  const auto model = *worker::Model::Load(path, {.precision = kernels::Precision::kReference}, &pool);
+  return Score(*model, tokens, vocab);
+}
+
+TEST_F(QuantizeFileTest, FusedTensorsAreQuantizedPackedAndCached) {
+  const std::string source = "tests/golden/tiny/phi3.gguf", key = "sha256:" + std::string(64, 'f');
+  const auto golden = nlohmann::json::parse(*base::ReadFile("tests/golden/tiny/phi3.json"));
+  const auto tokens = golden["tokens"].get<std::vector<worker::TokenId>>();
+  const auto vocab = golden["vocab"].get<size_t>();
+  ASSERT_TRUE(Run(source, "q8_0", out_).ok());
+  kernels::ThreadPool pool(2);
+  const auto cache = worker::PackedCache::Open({.dir = files_.Path("packed")});
+  std::vector<std::vector<double>> scores;
+  for (const worker::PackedLoad expected : {worker::PackedLoad::kMiss, worker::PackedLoad::kHit}) {
+    const auto model = worker::Model::Load(out_, {.packed_cache = cache.get(), .packed_key = key}, &pool);
+    ASSERT_TRUE(model.ok()) << model.status();
+    EXPECT_EQ((*model)->packed_load(), expected);
+    (*model)->SavePacked([] { return false; });
+    scores.push_back(Score(**model, tokens, vocab));
+  }
+  EXPECT_EQ(scores[0], scores[1]);
+  const std::vector<double> want = Score(source, tokens, vocab);
+  double sum = 0;
+  for (size_t i = 0; i < want.size(); ++i) sum += std::abs(scores[0][i] - want[i]);
+  EXPECT_LE(sum / static_cast<double>(want.size()), 0.15) << "rows in a wrong role make whole nats";
+}
+
 TEST_F(QuantizeFileTest, AQuantizedModelAnswersNearlyTheSame) {
-  const auto golden = nlohmann::json::parse(*base::ReadFile("tests/golden/logits_tiny_llama.json"));
+  const auto golden = nlohmann::json::parse(*base::ReadFile("tests/golden/tiny/llama.json"));
   const auto tokens = golden["tokens"].get<std::vector<worker::TokenId>>();
   const auto vocab = golden["vocab"].get<size_t>();
   const std::vector<double> want = Score(kTinyLlama, tokens, vocab);

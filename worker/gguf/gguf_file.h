@@ -73,10 +73,10 @@ class GgufFile {
   absl::StatusOr<const std::vector<int64_t>*> FindInts(std::string_view key) const;
   absl::StatusOr<const std::vector<double>*> FindDoubles(std::string_view key) const;
 
-  // The tensor's pages are not needed in memory any more / soon. No effect without a mapping.
+  // These pages are not needed in memory any more / soon. No effect without a mapping.
   void Release(const GgufTensor& tensor) const;
   void Release(std::span<const std::byte> part) const;  // of the file
-  void WillNeed(const GgufTensor& tensor) const;
+  void WillNeed(std::span<const std::byte> part) const;
 
  private:
   GgufFile() = default;

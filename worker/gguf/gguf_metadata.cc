@@ -129,8 +129,8 @@ void GgufFile::Release(std::span<const std::byte> part) const {
   if (mapping_ != nullptr) mapping_->Release(part);
 }
 
-void GgufFile::WillNeed(const GgufTensor& tensor) const {
-  if (mapping_ != nullptr) mapping_->WillNeed(tensor.data);
+void GgufFile::WillNeed(std::span<const std::byte> part) const {
+  if (mapping_ != nullptr) mapping_->WillNeed(part);
 }
 
 }  // namespace linnet::worker

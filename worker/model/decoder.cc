@@ -28,13 +28,25 @@ Widths WidestLayer(const ModelDescription& model) {
   return widths;
 }
 
+bool InParallel(const LayerDescription& layer) { return layer.residual != Residual::kSequential; }
+bool AnyInParallel(const ModelDescription& model) {
+  return std::any_of(model.layers.begin(), model.layers.end(), InParallel);
+}
+
 const float* DataOrNull(const std::vector<float>& v) { return v.empty() ? nullptr : v.data(); }
+
+void NormRow(const NormDescription& norm, const float* weight, const float* bias, const float* x, int64_t n, float* y,
+             bool reference) {
+  if (norm.kind == NormKind::kRms) return kernels::RmsNorm(x, weight, norm.eps, n, y, reference);
+  kernels::LayerNorm(x, weight, bias, norm.eps, n, y, reference);
+}
 
 }  // namespace
 
 int64_t Decoder::ScratchBytes(const ModelDescription& model, int64_t max_step_tokens) {
   const Widths widths = WidestLayer(model);
-  const int64_t row = 2 * int64_t{model.model_dim} + 2 * widths.q + 2 * widths.kv + widths.ffn;
+  const int64_t row =
+      (AnyInParallel(model) ? 3 : 2) * int64_t{model.model_dim} + 2 * widths.q + 2 * widths.kv + widths.ffn;
   return int64_t{sizeof(float)} * (max_step_tokens * row + model.vocab_size);
 }
 
@@ -72,6 +84,7 @@ Decoder::Decoder(const ModelDescription& model, const Weights& weights, kernels:
   v_ = Allocate(max_step_tokens * widths.kv);
   attention_ = Allocate(max_step_tokens * widths.q);
   ffn_ = Allocate(max_step_tokens * widths.ffn);
+  if (AnyInParallel(model)) branch_ = Allocate(max_step_tokens * model.model_dim);
   rows_.reserve(static_cast<size_t>(max_step_tokens));
 }
 
@@ -85,18 +98,16 @@ void Decoder::ForRows(int64_t rows, int64_t row_elements, F f) {
   pool_.ParallelFor(rows, grain, [&](int64_t begin, int64_t end, int) { f(begin, end); });
 }
 
-void Decoder::Norm(const NormDescription& norm, const std::vector<float>& weight, const float* x, float* y,
-                   int64_t rows) {
+const float* Decoder::Norm(const NormDescription& norm, const std::vector<float>& weight,
+                           const std::vector<float>& bias, const float* x, float* y) {
+  if (norm.kind == NormKind::kNone) return x;
   const int64_t d = model_.model_dim;
-  ForRows(rows, d, [&](int64_t begin, int64_t end) {
+  ForRows(row_count_, d, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
-      if (norm.kind == NormKind::kRms) {
-        kernels::RmsNorm(x + r * d, weight.data(), norm.eps, d, y + r * d, reference_);
-      } else {
-        kernels::LayerNorm(x + r * d, weight.data(), nullptr, norm.eps, d, y + r * d, reference_);
-      }
+      NormRow(norm, DataOrNull(weight), DataOrNull(bias), x + r * d, d, y + r * d, reference_);
     }
   });
+  return y;
 }
 
 void Decoder::SetRows(std::span<const BatchSpan> batch) {
@@ -140,8 +151,8 @@ void Decoder::RunAttention(std::span<const BatchSpan> batch, const KvCache& cach
   const int64_t q_width = int64_t{attention.q_heads} * attention.head_dim;
   const int64_t kv_width = int64_t{attention.kv_heads} * attention.head_dim;
 
-  Norm(layer.attention_norm, weights.attention_norm, x_.get(), h_.get(), row_count_);
-  activations_.Set(h_.get(), row_count_, model_.model_dim);
+  activations_.Set(Norm(layer.attention_norm, weights.attention_norm, weights.attention_norm_bias, x_.get(), h_.get()),
+                   row_count_, model_.model_dim);
   const kernels::Product qkv[] = {
       {.weights = weights.q.get(), .y = q_.get(), .bias = DataOrNull(weights.q_bias)},
       {.weights = weights.k.get(), .y = k_.get(), .bias = DataOrNull(weights.k_bias)},
@@ -153,18 +164,12 @@ void Decoder::RunAttention(std::span<const BatchSpan> batch, const KvCache& cach
     kv_[s] = cache.Layer(static_cast<int>(layer_index), *batch[s].kv, block_pointers_[s]);
   }
   const Rotation& rotation = rotations_[rotation_of_layer_[layer_index]];
-  const int64_t angles = rotation.table.rotary_dim / 2;
   ForRows(row_count_, q_width + 2 * kv_width, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const Row& row = rows_[static_cast<size_t>(r)];
-      float* k = &k_[static_cast<size_t>(r * kv_width)];
-      const float* cos = &rotation.cos[static_cast<size_t>(r * angles)];
-      const float* sin = &rotation.sin[static_cast<size_t>(r * angles)];
-      kernels::RopeRotate(rotation.table, cos, sin, attention.q_heads, attention.head_dim,
-                          &q_[static_cast<size_t>(r * q_width)]);
-      kernels::RopeRotate(rotation.table, cos, sin, attention.kv_heads, attention.head_dim, k);
-      kernels::StoreKv(kv_[static_cast<size_t>(row.span)], row.position, 1, k, kv_width,
-                       &v_[static_cast<size_t>(r * kv_width)], kv_width);
+      PrepareHeads(layer, weights, rotation, r);
+      kernels::StoreKv(kv_[static_cast<size_t>(row.span)], row.position, 1, &k_[static_cast<size_t>(r * kv_width)],
+                       kv_width, &v_[static_cast<size_t>(r * kv_width)], kv_width);
     }
   });
 
@@ -190,26 +195,92 @@ void Decoder::RunAttention(std::span<const BatchSpan> batch, const KvCache& cach
                      {.q_heads = attention.q_heads,
                       .scale = attention.scale,
                       .window = attention.window,
-                      .softcap = attention.softcap},
+                      .softcap = attention.softcap,
+                      .slopes = DataOrNull(attention.slopes)},
                      pool_);
   activations_.Set(attention_.get(), row_count_, q_width);
-  const kernels::Product out = {.weights = weights.attention_out.get(),
-                                .y = x_.get(),
-                                .bias = DataOrNull(weights.attention_out_bias),
-                                .residual = x_.get()};
-  kernels::Multiply({&out, 1}, activations_, pool_);
+  AddBranch(layer, {.weights = weights.attention_out.get(),
+                    .bias = &weights.attention_out_bias,
+                    .post_norm = &layer.attention_post_norm,
+                    .post_norm_weight = &weights.attention_post_norm,
+                    .waits = InParallel(layer)});
+}
+
+void Decoder::PrepareHeads(const LayerDescription& layer, const LayerWeights& weights, const Rotation& rotation,
+                           int64_t row) {
+  const AttentionDescription& attention = layer.attention;
+  const int64_t q_width = int64_t{attention.q_heads} * attention.head_dim;
+  const int64_t kv_width = int64_t{attention.kv_heads} * attention.head_dim;
+  float* const q = &q_[static_cast<size_t>(row * q_width)];
+  float* const k = &k_[static_cast<size_t>(row * kv_width)];
+  float* const v = &v_[static_cast<size_t>(row * kv_width)];
+  const auto clip = [&](float* x, int64_t n) {
+    for (int64_t i = 0; i < n; ++i) x[i] = std::clamp(x[i], -attention.clip, attention.clip);
+  };
+  if (attention.clip > 0) {
+    clip(q, q_width);
+    clip(k, kv_width);
+    clip(v, kv_width);
+  }
+  const auto norm = [&](const std::vector<float>& weight, float* x, int64_t width) {
+    const auto n = static_cast<int64_t>(weight.size());
+    for (int64_t at = 0; at < width; at += n) {
+      NormRow(attention.qk_norm, weight.data(), nullptr, x + at, n, x + at, reference_);
+    }
+  };
+  if (attention.qk_norm.kind != NormKind::kNone) {
+    norm(weights.q_norm, q, q_width);
+    norm(weights.k_norm, k, kv_width);
+  }
+  const int64_t angles = rotation.table.rotary_dim / 2;
+  if (angles == 0) return;
+  const float* const cos = &rotation.cos[static_cast<size_t>(row * angles)];
+  const float* const sin = &rotation.sin[static_cast<size_t>(row * angles)];
+  kernels::RopeRotate(rotation.table, cos, sin, attention.q_heads, attention.head_dim, q);
+  kernels::RopeRotate(rotation.table, cos, sin, attention.kv_heads, attention.head_dim, k);
+}
+
+void Decoder::AddBranch(const LayerDescription& layer, const Branch& branch) {
+  const bool as_is = branch.post_norm->kind == NormKind::kNone && layer.residual_scale == 1;
+  float* const to = branch.waits ? branch_.get() : as_is ? x_.get() : h_.get();
+  const kernels::Product product = {.weights = branch.weights,
+                                    .y = to,
+                                    .bias = DataOrNull(*branch.bias),
+                                    .residual = to == x_.get() ? x_.get() : nullptr};
+  kernels::Multiply({&product, 1}, activations_, pool_);
+  Norm(*branch.post_norm, *branch.post_norm_weight, {}, to, to);
+  if (to == h_.get()) AddToX(h_.get(), layer.residual_scale);
+}
+
+void Decoder::AddToX(const float* y, float scale) {
+  const int64_t d = model_.model_dim;
+  ForRows(row_count_, d, [&](int64_t begin, int64_t end) {
+    kernels::AddInPlace(&x_[static_cast<size_t>(begin * d)], y + begin * d, (end - begin) * d, scale);
+  });
 }
 
 void Decoder::RunFfn(const LayerDescription& layer, const LayerWeights& weights) {
-  const int64_t width = layer.ffn.width;
-  Norm(layer.ffn_norm, weights.ffn_norm, x_.get(), h_.get(), row_count_);
-  activations_.Set(h_.get(), row_count_, model_.model_dim);
-  const kernels::Product gated = {
-      .weights = weights.ffn_up.get(), .y = ffn_.get(), .gate = weights.ffn_gate.get(), .reference = reference_};
-  kernels::Multiply({&gated, 1}, activations_, pool_);
-  activations_.Set(ffn_.get(), row_count_, width);
-  const kernels::Product down = {.weights = weights.ffn_down.get(), .y = x_.get(), .residual = x_.get()};
-  kernels::Multiply({&down, 1}, activations_, pool_);
+  const FfnDescription& ffn = layer.ffn;
+  // One norm for both is worked out again: rows that nobody wants have gone since.
+  const float* const input =
+      layer.residual == Residual::kParallelOfOneNorm
+          ? Norm(layer.attention_norm, weights.attention_norm, weights.attention_norm_bias, x_.get(), h_.get())
+          : Norm(layer.ffn_norm, weights.ffn_norm, weights.ffn_norm_bias, x_.get(), h_.get());
+  activations_.Set(input, row_count_, model_.model_dim);
+  const kernels::Product inner = {.weights = weights.ffn_up.get(),
+                                  .y = ffn_.get(),
+                                  .bias = DataOrNull(weights.ffn_up_bias),
+                                  .activation = ffn.activation,
+                                  .gate = weights.ffn_gate.get(),
+                                  .gate_bias = DataOrNull(weights.ffn_gate_bias),
+                                  .reference = reference_};
+  kernels::Multiply({&inner, 1}, activations_, pool_);
+  activations_.Set(ffn_.get(), row_count_, ffn.width);
+  AddBranch(layer, {.weights = weights.ffn_down.get(),
+                    .bias = &weights.ffn_down_bias,
+                    .post_norm = &layer.ffn_post_norm,
+                    .post_norm_weight = &weights.ffn_post_norm});
+  if (InParallel(layer)) AddToX(branch_.get(), layer.residual_scale);
 }
 
 void Decoder::Embed(std::span<const BatchSpan> batch) {
@@ -218,8 +289,14 @@ void Decoder::Embed(std::span<const BatchSpan> batch) {
     for (int64_t r = begin; r < end; ++r) {
       const Row& row = rows_[static_cast<size_t>(r)];
       const BatchSpan& span = batch[static_cast<size_t>(row.span)];
-      weights_.embedding->DequantizeRow(span.tokens[static_cast<size_t>(row.position - span.first_position)],
-                                        &x_[static_cast<size_t>(r * d)]);
+      float* const x = &x_[static_cast<size_t>(r * d)];
+      weights_.embedding->DequantizeRow(span.tokens[static_cast<size_t>(row.position - span.first_position)], x);
+      if (model_.embedding_scale != 1) kernels::ScaleInPlace(x, model_.embedding_scale, d);
+      if (weights_.positions != nullptr) {
+        float* const position = &h_[static_cast<size_t>(r * d)];
+        weights_.positions->DequantizeRow(row.position, position);
+        kernels::AddInPlace(x, position, d);
+      }
       for (Rotation& rotation : rotations_) {
         const size_t angles = static_cast<size_t>(rotation.table.rotary_dim / 2);
         kernels::RopeAngles(rotation.table, row.position, &rotation.cos[static_cast<size_t>(r) * angles],
@@ -227,6 +304,7 @@ void Decoder::Embed(std::span<const BatchSpan> batch) {
       }
     }
   });
+  Norm(model_.embedding_norm, weights_.embedding_norm, weights_.embedding_norm_bias, x_.get(), x_.get());
 }
 
 StepOutput Decoder::Output(std::span<const BatchSpan> batch) {
@@ -240,9 +318,16 @@ StepOutput Decoder::Output(std::span<const BatchSpan> batch) {
     logits_ = Allocate(whole * model_.vocab_size);
     logit_capacity_ = whole;
   }
-  Norm(model_.final_norm, weights_.final_norm, x_.get(), h_.get(), row_count_);
-  activations_.Set(h_.get(), row_count_, model_.model_dim);
-  output_.Multiply(weights_.output_matrix(), activations_, wanted_, logits_.get(), pool_);
+  Norm(model_.final_norm, weights_.final_norm, weights_.final_norm_bias, x_.get(), h_.get());
+  const int64_t d = model_.model_dim;
+  if (model_.output_scale != 1) kernels::ScaleInPlace(h_.get(), model_.output_scale, row_count_ * d);
+  activations_.Set(h_.get(), row_count_, d);
+  output_.Multiply({.weights = &weights_.output_matrix(),
+                    .y = logits_.get(),
+                    .bias = DataOrNull(weights_.output_bias),
+                    .softcap = model_.output_softcap,
+                    .reference = reference_},
+                   activations_, wanted_, pool_);
   best_.clear();
   for (int64_t r = 0; r < row_count_; ++r) {
     if (wanted_[static_cast<size_t>(r)] != 0) best_.push_back(output_.Of(r));

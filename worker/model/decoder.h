@@ -1,8 +1,11 @@
 // The one decoder: runs any model that a ModelDescription describes.
 //
 //   embedding ─▶ layers × ( norm ─▶ Q, K, V ─▶ RoPE ─▶ attention over the cache ─▶ out, + residual
-//                           norm ─▶ gate, up ─▶ silu(gate)·up ─▶ down, + residual ) ─▶ norm ─▶ logits of the rows
-//                           wanted
+//                           norm ─▶ gate, up ─▶ activation(gate)·up ─▶ down, + residual ) ─▶ norm ─▶ logits of the
+//                           rows wanted
+//
+// Norms may stand before a sublayer, behind it, or both; the two sublayers may start from the same x; there may be no
+// gate, or other positions than RoPE.
 //
 // All tokens of a step are rows of the same products, whichever sequence they belong to; only attention looks at spans.
 // In the last layer, rows whose logits nobody wants stop after their keys and values are stored.
@@ -47,6 +50,13 @@ class Decoder {
   using Buffer = std::unique_ptr<float[], FreeDeleter>;
   static Buffer Allocate(int64_t elements);
 
+  // Layers of equal description share a rotation.
+  struct Rotation {
+    RopeDescription description;
+    kernels::RopeTable table;
+    Buffer cos, sin;  // of the step that runs: [max_step_tokens, rotary_dim / 2]
+  };
+
   // A row of the step: a token of a span.
   struct Row {
     int32_t span = 0;
@@ -60,8 +70,23 @@ class Decoder {
   void KeepLogitRows(std::span<const BatchSpan> batch, int64_t q_width);
   void RunAttention(std::span<const BatchSpan> batch, const KvCache& cache, size_t layer, bool last);
   void RunFfn(const LayerDescription& layer, const LayerWeights& weights);
+  // Queries, keys and values of a row as the projections left them: clipped, normed, rotated.
+  void PrepareHeads(const LayerDescription& layer, const LayerWeights& weights, const Rotation& rotation, int64_t row);
+  // x += the sublayer's product of activations_, through what the layer does to that first. Where the layer adds
+  // attention and FFN to the same x, attention's waits in branch_.
+  struct Branch {
+    const kernels::Matrix* weights = nullptr;
+    const std::vector<float>* bias = nullptr;
+    const NormDescription* post_norm = nullptr;
+    const std::vector<float>* post_norm_weight = nullptr;
+    bool waits = false;
+  };
+  void AddBranch(const LayerDescription& layer, const Branch& branch);
+  void AddToX(const float* y, float scale);
   StepOutput Output(std::span<const BatchSpan> batch);
-  void Norm(const NormDescription& norm, const std::vector<float>& weight, const float* x, float* y, int64_t rows);
+  // Of rows [row_count_, model_dim]; x itself where there is no norm.
+  const float* Norm(const NormDescription& norm, const std::vector<float>& weight, const std::vector<float>& bias,
+                    const float* x, float* y);
   // Calls f(begin, end) over [0, rows), on the calling thread where the work is not worth a parallel region.
   template <class F>
   void ForRows(int64_t rows, int64_t row_elements, F f);
@@ -71,12 +96,6 @@ class Decoder {
   const bool reference_;
   const int64_t max_step_tokens_;
   kernels::ThreadPool& pool_;
-  // Layers of equal description share a rotation.
-  struct Rotation {
-    RopeDescription description;
-    kernels::RopeTable table;
-    Buffer cos, sin;  // of the step that runs: [max_step_tokens, rotary_dim / 2]
-  };
   std::vector<Rotation> rotations_;
   std::vector<size_t> rotation_of_layer_;
 
@@ -96,7 +115,8 @@ class Decoder {
   Buffer k_;          // kv_heads · head_dim
   Buffer v_;          // kv_heads · head_dim
   Buffer attention_;  // q_heads · head_dim
-  Buffer ffn_;        // silu(gate) · up, ffn_width
+  Buffer ffn_;        // activation(gate) · up, ffn_width
+  Buffer branch_;     // what attention adds, until the FFN has run; model_dim, where some layer needs it
   Buffer logits_;     // [logit_capacity_, vocab]
   int64_t logit_capacity_ = 0;
 

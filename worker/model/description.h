@@ -1,25 +1,41 @@
-// What a model is, as data: the one decoder (decoder.h) is driven by this and by nothing else. A family (families/) is
-// a function that fills it from a file's metadata, with the map from our tensor names to the file's.
+// What a model is, as data: the one decoder (decoder.h) is driven by this and by nothing else. A family (family.h) says
+// how a file's metadata fill it.
 #pragma once
 
 #include <cstdint>
 #include <string>
 #include <vector>
 
+#include "kernels/rows.h"
+
 namespace linnet::worker {
 
-enum class NormKind { kRms, kLayer };
-enum class ActivationKind { kSilu };
-enum class FfnKind { kGated };
+enum class NormKind {
+  kNone,   // there is none in this place
+  kRms,    // x / rms(x) · weight
+  kLayer,  // (x - mean) / deviation · weight + bias
+};
+enum class FfnKind {
+  kGated,  // down(activation(gate(x)) · up(x))
+  kPlain,  // down(activation(up(x)))
+};
 enum class RopeScaling { kNone, kLinear, kLlama3, kFactors };
+// How attention and FFN of a layer are joined.
+enum class Residual {
+  kSequential,         // x += attention(norm(x)); x += ffn(ffn_norm(x))
+  kParallel,           // x += attention(norm(x)) + ffn(ffn_norm(x))
+  kParallelOfOneNorm,  // the same with attention's norm for both
+};
 
 struct NormDescription {
-  NormKind kind = NormKind::kRms;
+  NormKind kind = NormKind::kNone;
   float eps = 1e-5f;
+  bool weight = true;
+  bool bias = false;
 };
 
 struct RopeDescription {
-  int rotary_dim = 0;
+  int rotary_dim = 0;  // 0: positions do not rotate anything
   bool interleaved = false;
   double theta = 10000.0;
   RopeScaling scaling = RopeScaling::kNone;
@@ -38,25 +54,34 @@ struct AttentionDescription {
   int head_dim = 0;
   bool qkv_bias = false;
   bool out_bias = false;
-  float scale = 0;     // 1/sqrt(head_dim)
+  // Of queries and keys before they are rotated: each head by itself, or all heads as one vector.
+  NormDescription qk_norm;
+  bool qk_norm_over_heads = false;
+  float clip = 0;      // queries, keys and values are kept within ±clip; 0: as they are
+  float scale = 0;     // of scores: mostly 1/sqrt(head_dim)
   int64_t window = 0;  // 0: the whole context
-  float softcap = 0;
+  float softcap = 0;   // of scores; 0: none
+  // ALiBi: what a token of distance costs in each head, [q_heads]; empty: nothing.
+  std::vector<float> slopes;
 };
 
 struct FfnDescription {
   FfnKind kind = FfnKind::kGated;
-  ActivationKind activation = ActivationKind::kSilu;
+  kernels::ActivationKind activation = kernels::ActivationKind::kSilu;
   int width = 0;
-  bool bias = false;
+  bool up_bias = false;  // of the gate too
+  bool down_bias = false;
 };
 
 // One decoder block. Layers may differ in every respect (layer-wise scaling, alternating windows).
 struct LayerDescription {
   AttentionDescription attention;
   FfnDescription ffn;
-  NormDescription attention_norm;
-  NormDescription ffn_norm;
+  NormDescription attention_norm, ffn_norm;            // of what goes in
+  NormDescription attention_post_norm, ffn_post_norm;  // of what comes out, before it is added
   RopeDescription rope;
+  Residual residual = Residual::kSequential;
+  float residual_scale = 1;  // of what is added
   // Index of the stored block whose weights this layer uses: its own, or an earlier one's (block-wise sharing). The
   // KV cache is the layer's own in any case.
   int weights_of_layer = 0;
@@ -68,9 +93,15 @@ struct ModelDescription {
   int vocab_size = 0;
   int model_dim = 0;
   int64_t context_tokens = 0;
+  float embedding_scale = 1;
+  int64_t learned_positions = 0;  // rows of the table whose row is added to a token's embedding; 0: no such table
+  NormDescription embedding_norm;
   std::vector<LayerDescription> layers;
   NormDescription final_norm;
   bool tied_embeddings = false;
+  float output_scale = 1;  // of logits, before bias and soft cap
+  bool output_bias = false;
+  float output_softcap = 0;  // 0: none
 };
 
 }  // namespace linnet::worker

@@ -1,33 +1,181 @@
 #include "worker/model/family.h"
 
+#include <cmath>
+
 namespace linnet::worker {
 namespace {
 
-const Family* const kFamilies[] = {&kLlamaFamily, &kQwen2Family};
+constexpr float kBigPositive = 1e6f;
+
+float PositiveFloat(GgufKeys& keys, std::string_view key, double fallback) {
+  const double value = keys.PositiveOr(key, fallback);
+  if (value > kBigPositive) keys.Complain(keys.Name(key) + " is too large to be true");
+  return static_cast<float>(value);
+}
+
+void Gemma2(GgufKeys& keys, ModelDescription& model) {
+  model.output_softcap = PositiveFloat(keys, "final_logit_softcapping", 30);
+  const int64_t window = keys.Int("attention.sliding_window", 1, model.context_tokens);
+  const float softcap = PositiveFloat(keys, "attn_logit_softcapping", 50);
+  for (size_t l = 0; l < model.layers.size(); ++l) {
+    model.layers[l].attention.softcap = softcap;
+    if (l % 2 == 0) model.layers[l].attention.window = window;
+  }
+}
+
+// Five layers of a window, which have a RoPE of their own, then one without.
+void Gemma3(GgufKeys& keys, ModelDescription& model) {
+  const int64_t window = keys.Int("attention.sliding_window", 1, model.context_tokens);
+  const double theta = keys.PositiveOr("rope.freq_base_swa", 10000);
+  for (size_t l = 0; l < model.layers.size(); ++l) {
+    if (l % 6 == 5) continue;
+    LayerDescription& layer = model.layers[l];
+    layer.attention.window = window;
+    layer.rope.theta = theta;
+    layer.rope.scaling = RopeScaling::kNone;
+    layer.rope.factor = 1;
+  }
+}
+
+void Phi3(GgufKeys& keys, ModelDescription& model) {
+  const int64_t window = keys.IntOr("attention.sliding_window", 0, 0, int64_t{1} << 40);
+  for (LayerDescription& layer : model.layers) layer.attention.window = window;
+}
+
+void GptNeoX(GgufKeys& keys, ModelDescription& model) {
+  if (keys.BoolOr("use_parallel_residual", true)) return;
+  for (LayerDescription& layer : model.layers) layer.residual = Residual::kSequential;
+}
+
+void StableLm(GgufKeys& keys, ModelDescription& model) {
+  if (!keys.BoolOr("use_parallel_residual", false)) return;
+  for (LayerDescription& layer : model.layers) layer.residual = Residual::kParallelOfOneNorm;
+}
+
+void Olmo(GgufKeys& keys, ModelDescription& model) {
+  if (!keys.Has("attention.clamp_kqv")) return;
+  const float clip = PositiveFloat(keys, "attention.clamp_kqv", 1);
+  for (LayerDescription& layer : model.layers) layer.attention.clip = clip;
+}
+
+// The first Qwen states the width of gate and up together.
+void Qwen(GgufKeys&, ModelDescription& model) {
+  for (LayerDescription& layer : model.layers) layer.ffn.width /= 2;
+}
+
+// Every fourth layer has no positions.
+void SmolLm3(GgufKeys&, ModelDescription& model) {
+  for (size_t l = 3; l < model.layers.size(); l += 4) model.layers[l].rope = {};
+}
+
+void SetScales(GgufKeys& keys, ModelDescription& model, double embedding, double residual, double output_divisor) {
+  model.embedding_scale = PositiveFloat(keys, "embedding_scale", embedding);
+  model.output_scale = 1 / PositiveFloat(keys, "logit_scale", output_divisor);
+  const float branch = PositiveFloat(keys, "residual_scale", residual);
+  for (LayerDescription& layer : model.layers) {
+    layer.residual_scale = branch;
+    layer.attention.scale = PositiveFloat(keys, "attention.scale", layer.attention.scale);
+  }
+}
+void Granite(GgufKeys& keys, ModelDescription& model) { SetScales(keys, model, 1, 1, 1); }
+// Early files leave to the reader what all of its models have in common.
+void MiniCpm(GgufKeys& keys, ModelDescription& model) {
+  SetScales(keys, model, 12, 1.4 / std::sqrt(static_cast<double>(model.layers.size())), model.model_dim / 256.0);
+}
+
+using enum kernels::ActivationKind;
+
+constexpr Family kFamilies[] = {
+    {.architecture = "bloom",
+     .models = "BLOOM, BLOOMZ",
+     .norm = NormKind::kLayer,
+     .embedding_norm = true,
+     .positions = Positions::kAlibi,
+     .qkv_bias = Biases::kAll,
+     .other_biases = Biases::kAll,
+     .ffn = FfnKind::kPlain,
+     .activation = kGeluTanh},
+    {.architecture = "gemma", .models = "Gemma", .activation = kGeluTanh, .scaled_embeddings = true},
+    {.architecture = "gemma2",
+     .models = "Gemma 2",
+     .post_norms = true,
+     .activation = kGeluTanh,
+     .scaled_embeddings = true,
+     .particulars = Gemma2},
+    {.architecture = "gemma3",
+     .models = "Gemma 3 (text)",
+     .post_norms = true,
+     .qk_norm = QkNorm::kPerHead,
+     .activation = kGeluTanh,
+     .scaled_embeddings = true,
+     .particulars = Gemma3},
+    {.architecture = "gpt2",
+     .models = "GPT-2, LaMini-GPT",
+     .norm = NormKind::kLayer,
+     .positions = Positions::kLearned,
+     .qkv_bias = Biases::kAll,
+     .other_biases = Biases::kAll,
+     .ffn = FfnKind::kPlain,
+     .activation = kGeluTanh},
+    {.architecture = "gptneox",
+     .models = "Pythia, Dolly",
+     .norm = NormKind::kLayer,
+     .qkv_bias = Biases::kAll,
+     .other_biases = Biases::kAll,
+     .ffn = FfnKind::kPlain,
+     .activation = kGelu,
+     .residual = Residual::kParallel,
+     .particulars = GptNeoX},
+    {.architecture = "granite", .models = "Granite", .positions = Positions::kRopeNeighbours, .particulars = Granite},
+    // GGUF stores this architecture's Q and K with each head's rows reordered, so that RoPE turns neighbouring pairs.
+    {.architecture = "llama",
+     .models =
+         "Llama, TinyLlama, SmolLM, SmolLM2, MobileLLaMA, danube, Fox-1, AMD-Llama, Sheared-LLaMA, MiniMA, Mistral",
+     .positions = Positions::kRopeNeighbours},
+    {.architecture = "minicpm", .models = "MiniCPM", .positions = Positions::kRopeNeighbours, .particulars = MiniCpm},
+    {.architecture = "nemotron",
+     .models = "Nemotron, Minitron",
+     .norm = NormKind::kLayer,
+     .ffn = FfnKind::kPlain,
+     .activation = kReluSquared},
+    {.architecture = "olmo",
+     .models = "OLMo",
+     .norm = NormKind::kLayer,
+     .norm_weight = false,
+     .positions = Positions::kRopeNeighbours,
+     .particulars = Olmo},
+    {.architecture = "olmo2",
+     .models = "OLMo 2",
+     .pre_norms = false,
+     .post_norms = true,
+     .qk_norm = QkNorm::kOverHeads},
+    {.architecture = "openelm", .models = "OpenELM", .qk_norm = QkNorm::kPerHead},
+    {.architecture = "phi2",
+     .models = "Phi-1, Phi-1.5, Phi-2",
+     .norm = NormKind::kLayer,
+     .qkv_bias = Biases::kAll,
+     .other_biases = Biases::kAll,
+     .output_bias = Biases::kAll,
+     .ffn = FfnKind::kPlain,
+     .activation = kGeluTanh,
+     .residual = Residual::kParallelOfOneNorm},
+    {.architecture = "phi3", .models = "Phi-3 mini (4k)", .particulars = Phi3},
+    {.architecture = "qwen", .models = "Qwen", .qkv_bias = Biases::kAll, .particulars = Qwen},
+    {.architecture = "qwen2", .models = "Qwen1.5, Qwen2, Qwen2.5", .qkv_bias = Biases::kAll},
+    {.architecture = "qwen3", .models = "Qwen3", .qk_norm = QkNorm::kPerHead},
+    {.architecture = "smollm3", .models = "SmolLM3", .positions = Positions::kRopeNeighbours, .particulars = SmolLm3},
+    {.architecture = "stablelm", .models = "StableLM, StableLM 2", .norm = NormKind::kLayer, .particulars = StableLm},
+};
 
 }  // namespace
 
-std::string Family::TensorName(TensorRole role, int layer) const {
-  for (const TensorNaming& naming : tensors()) {
-    if (naming.role != role) continue;
-    std::string name(naming.pattern);
-    if (const size_t at = name.find('$'); at != std::string::npos) name.replace(at, 1, std::to_string(layer));
-    return name;
-  }
-  return "";
-}
+std::span<const Family> Families() { return kFamilies; }
 
 const Family* FindFamily(std::string_view architecture) {
-  for (const Family* family : kFamilies) {
-    if (family->name == architecture) return family;
+  for (const Family& family : kFamilies) {
+    if (family.architecture == architecture) return &family;
   }
   return nullptr;
-}
-
-std::vector<std::string> FamilyNames() {
-  std::vector<std::string> names;
-  for (const Family* family : kFamilies) names.emplace_back(family->name);
-  return names;
 }
 
 }  // namespace linnet::worker

@@ -1,61 +1,55 @@
-// The families of models that Linnet knows. A family is data and one function: how a GGUF file of its architecture
-// names its tensors, and how its metadata describe the model. Adding one adds a family_*.cc and a row in family.cc.
+// The families of models that Linnet knows: each a row of data that says how its layers are built, and, where its
+// numbers stand in keys of its own, a function that reads these.
 #pragma once
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
-#include <vector>
 
 #include "absl/status/statusor.h"
+#include "kernels/rows.h"
 #include "worker/gguf/gguf_file.h"
 #include "worker/model/description.h"
+#include "worker/model/gguf_keys.h"
 
 namespace linnet::worker {
 
-// What a tensor is to the decoder.
-enum class TensorRole {
-  kTokenEmbedding,
-  kFinalNorm,
-  kOutput,
-  kRopeFactors,
-  // One for each layer:
-  kAttentionNorm,
-  kQ,
-  kK,
-  kV,
-  kQBias,
-  kKBias,
-  kVBias,
-  kAttentionOut,
-  kAttentionOutBias,
-  kFfnNorm,
-  kFfnGate,
-  kFfnUp,
-  kFfnDown,
+enum class Biases : uint8_t { kNone, kAll, kAsInFile };
+enum class Positions : uint8_t {
+  kRopeHalves,      // RoPE turns (i, i + rotary_dim/2)
+  kRopeNeighbours,  // RoPE turns (2i, 2i+1)
+  kLearned,         // a table that is added to embeddings
+  kAlibi,           // a slope for each head
 };
-
-struct TensorNaming {
-  TensorRole role;
-  std::string_view pattern;  // "blk.$.attn_q.weight", where $ stands for the layer
-};
+enum class QkNorm : uint8_t { kNone, kPerHead, kOverHeads };
 
 struct Family {
-  std::string_view name;  // general.architecture
-  std::span<const TensorNaming> (*tensors)();
-  // INVALID_ARGUMENT INVALID_MODEL_FILE with every key that is missing, out of range or not supported.
-  absl::StatusOr<ModelDescription> (*describe)(const GgufFile& file);
-
-  // The file's name of a tensor; "" where the family has none in that role.
-  std::string TensorName(TensorRole role, int layer) const;
+  std::string_view architecture;  // general.architecture of GGUF files
+  std::string_view models;        // who is built so
+  NormKind norm = NormKind::kRms;
+  bool norm_weight = true;
+  bool pre_norms = true;
+  bool post_norms = false;
+  bool embedding_norm = false;
+  Positions positions = Positions::kRopeHalves;
+  Biases qkv_bias = Biases::kAsInFile;
+  Biases other_biases = Biases::kAsInFile;  // of attention's output and the FFN
+  Biases output_bias = Biases::kNone;
+  QkNorm qk_norm = QkNorm::kNone;
+  FfnKind ffn = FfnKind::kGated;
+  kernels::ActivationKind activation = kernels::ActivationKind::kSilu;
+  Residual residual = Residual::kSequential;
+  bool scaled_embeddings = false;  // by sqrt(model_dim)
+  // Reads what else its keys say, once all of the above is filled in; may be null.
+  void (*particulars)(GgufKeys& keys, ModelDescription& model) = nullptr;
 };
 
-// By general.architecture; nullptr: not supported.
-const Family* FindFamily(std::string_view architecture);
-std::vector<std::string> FamilyNames();
+std::span<const Family> Families();
+const Family* FindFamily(std::string_view architecture);  // nullptr: not supported
 
-// family_llama.cc, family_qwen2.cc
-extern const Family kLlamaFamily;
-extern const Family kQwen2Family;
+// What the file's metadata describe. INVALID_ARGUMENT INVALID_MODEL_FILE: the architecture is not supported, or every
+// key that is missing, out of range or not supported. Validates everything that sizes are computed from.
+absl::StatusOr<ModelDescription> DescribeModel(const GgufFile& file);
 
 }  // namespace linnet::worker

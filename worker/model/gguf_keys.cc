@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <variant>
 
 #include "absl/strings/str_join.h"
 #include "base/error.h"
@@ -54,6 +55,25 @@ int64_t GgufKeys::Int(std::string_view key, int64_t low, int64_t high) {
 }
 int64_t GgufKeys::IntOr(std::string_view key, int64_t fallback, int64_t low, int64_t high) {
   return Checked(key, file_.GetIntOr(Name(key), fallback), low, high);
+}
+std::vector<int64_t> GgufKeys::IntPerLayer(std::string_view key, int64_t layers, int64_t low, int64_t high) {
+  const auto entry = file_.metadata().find(Name(key));
+  if (entry == file_.metadata().end() || !std::holds_alternative<GgufArray>(entry->second)) {
+    return std::vector<int64_t>(static_cast<size_t>(layers), Int(key, low, high));
+  }
+  std::vector<int64_t> values(static_cast<size_t>(layers), low);
+  const auto* const array = std::get_if<std::vector<int64_t>>(&std::get<GgufArray>(entry->second));
+  if (array == nullptr || array->size() != values.size()) {
+    Complain(base::StrCat(Name(key), " must be an integer or an array of ", layers, " integers, one for each layer"));
+    return values;
+  }
+  for (size_t l = 0; l < values.size(); ++l) values[l] = Checked(key, (*array)[l], low, high);
+  return values;
+}
+bool GgufKeys::BoolOr(std::string_view key, bool fallback) {
+  const absl::StatusOr<bool> value = file_.GetBoolOr(Name(key), fallback);
+  if (!value.ok()) Complain(std::string(value.status().message()));
+  return value.value_or(fallback);
 }
 double GgufKeys::Positive(std::string_view key) { return Checked(key, file_.GetDouble(Name(key))); }
 double GgufKeys::PositiveOr(std::string_view key, double fallback) {

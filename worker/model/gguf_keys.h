@@ -24,6 +24,10 @@ class GgufKeys {
   // Within [low, high]; complains and returns `low` otherwise.
   int64_t Int(std::string_view key, int64_t low, int64_t high);
   int64_t IntOr(std::string_view key, int64_t fallback, int64_t low, int64_t high);
+  // One for each layer: an array of so many, or one value for all. Never empty.
+  std::vector<int64_t> IntPerLayer(std::string_view key, int64_t layers, int64_t low, int64_t high);
+  bool BoolOr(std::string_view key, bool fallback);
+  bool Has(std::string_view key) const { return file_.metadata().contains(Name(key)); }
   double Positive(std::string_view key);
   double PositiveOr(std::string_view key, double fallback);
   std::string StringOr(std::string_view key, std::string_view fallback);

@@ -13,7 +13,7 @@ MemoryPlan PlanMemory(const ModelDescription& model, std::span<const TensorBindi
                       kernels::Precision precision, int64_t max_step_tokens) {
   MemoryPlan plan;
   for (const TensorBinding& binding : bindings) {
-    const uint64_t stored = binding.tensor->data.size();
+    const uint64_t stored = binding.data.size();
     const uint64_t as_f32 = static_cast<uint64_t>(binding.rows * binding.cols) * sizeof(float);
     const bool widened = precision == kernels::Precision::kReference || binding.is_vector();
     plan.weights_bytes += widened ? as_f32 : stored;

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "absl/strings/ascii.h"
-#include "absl/strings/str_join.h"
 #include "base/error.h"
 #include "base/memory.h"
 #include "base/status_macros.h"
@@ -92,17 +91,6 @@ class LoadedModel : public Model {
   Decoder decoder_;
 };
 
-absl::StatusOr<const Family*> FamilyOf(const GgufFile& file) {
-  const absl::StatusOr<std::string_view> architecture = file.GetString("general.architecture");
-  if (!architecture.ok()) return ModelFileError(file.path(), {std::string(architecture.status().message())});
-  const Family* family = FindFamily(*architecture);
-  if (family == nullptr) {
-    return ModelFileError(file.path(), {base::StrCat("architecture \"", *architecture, "\" is not supported (",
-                                                     absl::StrJoin(FamilyNames(), ", "), " are)")});
-  }
-  return family;
-}
-
 absl::Status OutOfMemory(const std::string& path) {
   return base::Error(absl::StatusCode::kResourceExhausted, "OUT_OF_MEMORY",
                      base::StrCat("memory ran out while model file ", path,
@@ -169,9 +157,8 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path, cons
   PackedUse packed;
   LINNET_RETURN_IF_ERROR(FindPacked(path, options, &packed));
   LINNET_ASSIGN_OR_RETURN(const std::unique_ptr<GgufFile> file, GgufFile::Open(path));
-  LINNET_ASSIGN_OR_RETURN(const Family* family, FamilyOf(*file));
-  LINNET_ASSIGN_OR_RETURN(ModelDescription description, family->describe(*file));
-  LINNET_ASSIGN_OR_RETURN(const std::vector<TensorBinding> bindings, BindTensors(*file, description, *family));
+  LINNET_ASSIGN_OR_RETURN(ModelDescription description, DescribeModel(*file));
+  LINNET_ASSIGN_OR_RETURN(const std::vector<TensorBinding> bindings, BindTensors(*file, description));
   LINNET_RETURN_IF_ERROR(CheckFits(PlanMemory(description, bindings, options.precision, options.max_step_tokens),
                                    base::DetectMemoryBudget(), path));
 

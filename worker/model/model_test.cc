@@ -23,8 +23,8 @@ namespace {
 using ::testing::HasSubstr;
 
 // Tests run in the checkout's top folder.
-constexpr char kTinyLlama[] = "tests/golden/tiny_llama.gguf";
-constexpr char kTinyQwen2[] = "tests/golden/tiny_qwen2.gguf";
+constexpr char kTinyLlama[] = "tests/golden/tiny/llama.gguf";
+constexpr char kTinyQwen2[] = "tests/golden/tiny/qwen2.gguf";
 
 // The bytes of a model file, changed in places.
 class Bytes {
@@ -58,15 +58,15 @@ class Bytes {
   std::string bytes_;
 };
 
-absl::Status Check(const Bytes& bytes, const Family& family = kLlamaFamily) {
+absl::Status Check(const Bytes& bytes) {
   const auto file = bytes.Parse();
-  const auto model = family.describe(*file);
+  const auto model = DescribeModel(*file);
   if (!model.ok()) return model.status();
-  return BindTensors(*file, *model, family).status();
+  return BindTensors(*file, *model).status();
 }
 
 TEST(Family, DescribesLlama) {
-  const ModelDescription model = *kLlamaFamily.describe(*Bytes(kTinyLlama).Parse());
+  const ModelDescription model = *DescribeModel(*Bytes(kTinyLlama).Parse());
   EXPECT_EQ(model.family, "llama");
   EXPECT_EQ(model.model_dim, 96);
   EXPECT_EQ(model.vocab_size, 288);
@@ -88,7 +88,7 @@ TEST(Family, DescribesLlama) {
 }
 
 TEST(Family, DescribesQwen2) {
-  const ModelDescription model = *kQwen2Family.describe(*Bytes(kTinyQwen2).Parse());
+  const ModelDescription model = *DescribeModel(*Bytes(kTinyQwen2).Parse());
   EXPECT_TRUE(model.tied_embeddings);
   EXPECT_TRUE(model.layers[0].attention.qkv_bias);
   EXPECT_FALSE(model.layers[0].rope.interleaved);
@@ -98,7 +98,7 @@ TEST(Family, DescribesQwen2) {
 
 TEST(BindTensors, AcceptsTheFilesAsTheyAre) {
   EXPECT_TRUE(Check(Bytes(kTinyLlama)).ok());
-  EXPECT_TRUE(Check(Bytes(kTinyQwen2), kQwen2Family).ok());
+  EXPECT_TRUE(Check(Bytes(kTinyQwen2)).ok());
 }
 
 TEST(BindTensors, ListsEverythingThatIsWrong) {
@@ -113,7 +113,7 @@ TEST(BindTensors, ListsEverythingThatIsWrong) {
 }
 
 TEST(BindTensors, AMissingBiasIsNamed) {
-  const absl::Status status = Check(Bytes(kTinyQwen2).Replace("blk.2.attn_q.bias", "blk.2.attn_q.boas"), kQwen2Family);
+  const absl::Status status = Check(Bytes(kTinyQwen2).Replace("blk.2.attn_q.bias", "blk.2.attn_q.boas"));
   EXPECT_THAT(std::string(status.message()), HasSubstr("blk.2.attn_q.bias is missing"));
 }
 
@@ -166,12 +166,12 @@ TEST(Model, NamesAMissingFile) {
 TEST(MemoryPlan, RefusesWithItsNumbers) {
   const Bytes llama_bytes(kTinyLlama), qwen2_bytes(kTinyQwen2);
   const auto file = llama_bytes.Parse();
-  const ModelDescription model = *kLlamaFamily.describe(*file);
-  const auto bindings = *BindTensors(*file, model, kLlamaFamily);
+  const ModelDescription model = *DescribeModel(*file);
+  const auto bindings = *BindTensors(*file, model);
   const MemoryPlan fast = PlanMemory(model, bindings, kernels::Precision::kFast, 64);
   const auto half = qwen2_bytes.Parse();
-  const ModelDescription qwen2 = *kQwen2Family.describe(*half);
-  const auto half_bindings = *BindTensors(*half, qwen2, kQwen2Family);
+  const ModelDescription qwen2 = *DescribeModel(*half);
+  const auto half_bindings = *BindTensors(*half, qwen2);
   EXPECT_GT(PlanMemory(qwen2, half_bindings, kernels::Precision::kReference, 64).weights_bytes,
             1.9 * static_cast<double>(PlanMemory(qwen2, half_bindings, kernels::Precision::kFast, 64).weights_bytes))
       << "f16 weights become f32";

@@ -1,5 +1,7 @@
 #include "worker/model/packed_image.h"
 
+#include <algorithm>
+
 namespace linnet::worker {
 
 void PackedTable::Add(std::string name, kernels::DType type, int64_t rows, int64_t cols, kernels::Precision precision) {
@@ -9,6 +11,10 @@ void PackedTable::Add(std::string name, kernels::DType type, int64_t rows, int64
   tensors.push_back(
       {.name = std::move(name), .type = type, .rows = rows, .cols = cols, .offset = bytes, .bytes = size});
   bytes += size;
+}
+
+bool PackedTable::Packs(std::string_view tensor) const {
+  return std::any_of(tensors.begin(), tensors.end(), [&](const PackedTensor& t) { return t.name == tensor; });
 }
 
 kernels::PackedPlace PlaceOf(const std::shared_ptr<PackedImage>& image, const PackedTensor& tensor) {

@@ -7,6 +7,7 @@
 #include <memory>
 #include <span>
 #include <string>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -17,7 +18,7 @@
 namespace linnet::worker {
 
 struct PackedTensor {
-  std::string name;  // as the model file has it
+  std::string name;  // as the model file has it; more than once where its rows have several roles
   kernels::DType type = kernels::DType::kF32;
   int64_t rows = 0, cols = 0;
   int64_t offset = 0, bytes = 0;  // in the block
@@ -31,6 +32,7 @@ struct PackedTable {
 
   // Nothing where a matrix of this type and precision is not packed.
   void Add(std::string name, kernels::DType type, int64_t rows, int64_t cols, kernels::Precision precision);
+  bool Packs(std::string_view tensor) const;
   bool operator==(const PackedTable&) const = default;
 };
 

@@ -1,6 +1,7 @@
 #include "worker/model/weights.h"
 
 #include <algorithm>
+#include <map>
 #include <set>
 #include <span>
 #include <string>
@@ -10,166 +11,225 @@
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "worker/model/gguf_keys.h"
+#include "worker/model/gguf_names.h"
 
 namespace linnet::worker {
 namespace {
 
-bool IsVectorRole(TensorRole role) {
-  switch (role) {
-    case TensorRole::kFinalNorm:
-    case TensorRole::kRopeFactors:
-    case TensorRole::kAttentionNorm:
-    case TensorRole::kQBias:
-    case TensorRole::kKBias:
-    case TensorRole::kVBias:
-    case TensorRole::kAttentionOutBias:
-    case TensorRole::kFfnNorm:
-      return true;
-    default:
-      return false;
+template <class Owner, class Slot>
+struct Place {
+  TensorRole role;
+  Slot Owner::* at;
+};
+using Vector = std::vector<float>;
+using MatrixPointer = std::unique_ptr<kernels::Matrix>;
+
+// Where each role's weights go.
+constexpr Place<Weights, Vector> kModelVectors[] = {
+    {TensorRole::kEmbeddingNorm, &Weights::embedding_norm},
+    {TensorRole::kEmbeddingNormBias, &Weights::embedding_norm_bias},
+    {TensorRole::kFinalNorm, &Weights::final_norm},
+    {TensorRole::kFinalNormBias, &Weights::final_norm_bias},
+    {TensorRole::kOutputBias, &Weights::output_bias},
+};
+constexpr Place<Weights, MatrixPointer> kModelMatrices[] = {
+    {TensorRole::kTokenEmbedding, &Weights::embedding},
+    {TensorRole::kPositions, &Weights::positions},
+    {TensorRole::kOutput, &Weights::output},
+};
+constexpr Place<LayerWeights, Vector> kLayerVectors[] = {
+    {TensorRole::kAttentionNorm, &LayerWeights::attention_norm},
+    {TensorRole::kAttentionNormBias, &LayerWeights::attention_norm_bias},
+    {TensorRole::kQBias, &LayerWeights::q_bias},
+    {TensorRole::kKBias, &LayerWeights::k_bias},
+    {TensorRole::kVBias, &LayerWeights::v_bias},
+    {TensorRole::kQNorm, &LayerWeights::q_norm},
+    {TensorRole::kKNorm, &LayerWeights::k_norm},
+    {TensorRole::kAttentionOutBias, &LayerWeights::attention_out_bias},
+    {TensorRole::kAttentionPostNorm, &LayerWeights::attention_post_norm},
+    {TensorRole::kFfnNorm, &LayerWeights::ffn_norm},
+    {TensorRole::kFfnNormBias, &LayerWeights::ffn_norm_bias},
+    {TensorRole::kFfnGateBias, &LayerWeights::ffn_gate_bias},
+    {TensorRole::kFfnUpBias, &LayerWeights::ffn_up_bias},
+    {TensorRole::kFfnDownBias, &LayerWeights::ffn_down_bias},
+    {TensorRole::kFfnPostNorm, &LayerWeights::ffn_post_norm},
+};
+constexpr Place<LayerWeights, MatrixPointer> kLayerMatrices[] = {
+    {TensorRole::kQ, &LayerWeights::q},
+    {TensorRole::kK, &LayerWeights::k},
+    {TensorRole::kV, &LayerWeights::v},
+    {TensorRole::kAttentionOut, &LayerWeights::attention_out},
+    {TensorRole::kFfnGate, &LayerWeights::ffn_gate},
+    {TensorRole::kFfnUp, &LayerWeights::ffn_up},
+    {TensorRole::kFfnDown, &LayerWeights::ffn_down},
+};
+
+template <class Owner, class Slot, size_t kPlaces>
+constexpr Slot Owner::* Find(const Place<Owner, Slot> (&places)[kPlaces], TensorRole role) {
+  for (const Place<Owner, Slot>& place : places) {
+    if (place.role == role) return place.at;
   }
+  return nullptr;
 }
 
-// Gathers bindings and complaints.
+// Gathers bindings and complaints. Roles that share a tensor lie in it one below the other, in the order of binding.
 class Binder {
  public:
-  Binder(const GgufFile& file, const Family& family) : file_(file), family_(family) {}
+  explicit Binder(const GgufFile& file) : file_(file) {}
 
-  void Bind(TensorRole role, int layer, int64_t rows, int64_t cols) {
-    const std::string name = family_.TensorName(role, layer);
-    const GgufTensor* tensor = file_.FindTensor(name);
-    if (tensor == nullptr) {
-      problems_.push_back(base::StrCat("tensor ", name, " is missing"));
-      return;
-    }
-    known_.insert(tensor->name);
-    const bool is_vector = IsVectorRole(role);
-    std::vector<int64_t> want = {cols};
-    if (!is_vector) want.push_back(rows);
-    if (tensor->dims != want) {
-      problems_.push_back(base::StrCat("tensor ", name, " has shape [", absl::StrJoin(tensor->dims, ", "),
-                                       "], should have [", absl::StrJoin(want, ", "), "]"));
-      return;
-    }
-    const kernels::DType type = tensor->type;
-    const kernels::DTypeInfo& info = kernels::Info(type);
-    if (is_vector && info.block_elements != 1) {
-      problems_.push_back(base::StrCat("tensor ", name, " is ", info.name, ", should be F32, F16 or BF16"));
-      return;
-    }
-    if (cols % info.block_elements != 0) {
-      problems_.push_back(base::StrCat("tensor ", name, " has ", cols, " columns, not a multiple of ", info.name,
-                                       "'s block of ", info.block_elements));
-      return;
-    }
-    bindings_.push_back({.tensor = tensor, .role = role, .layer = layer, .rows = rows, .cols = cols});
-  }
+  void Matrix(TensorRole role, int layer, int64_t rows, int64_t cols) { Bind(role, layer, rows, cols); }
+  void Vector(TensorRole role, int layer, int64_t elements) { Bind(role, layer, 1, elements); }
 
   // Known by name, used elsewhere.
-  void Allow(TensorRole role) { known_.insert(family_.TensorName(role, 0)); }
+  void Allow(TensorRole role) { used_[GgufTensorName(role, 0)]; }
 
   absl::StatusOr<std::vector<TensorBinding>> Finish() {
     for (const GgufTensor& tensor : file_.tensors()) {
-      if (!known_.contains(tensor.name)) problems_.push_back(base::StrCat("tensor ", tensor.name, " is unexpected"));
+      const auto used = used_.find(tensor.name);
+      if (used == used_.end()) {
+        problems_.push_back(base::StrCat("tensor ", tensor.name, " is unexpected"));
+      } else if (!used->second.empty()) {
+        Check(tensor, used->second);
+      }
     }
     if (!problems_.empty()) return ModelFileError(file_.path(), problems_);
     return std::move(bindings_);
   }
 
  private:
+  void Bind(TensorRole role, int layer, int64_t rows, int64_t cols) {
+    const std::string own = GgufTensorName(role, layer), fused = GgufFusedName(role, layer);
+    const GgufTensor* tensor = file_.FindTensor(own);
+    if (tensor == nullptr && !fused.empty()) tensor = file_.FindTensor(fused);
+    if (tensor == nullptr) {
+      problems_.push_back(base::StrCat("tensor ", own, " is missing"));
+      return;
+    }
+    used_[tensor->name].push_back(bindings_.size());
+    bindings_.push_back({.tensor = tensor, .role = role, .layer = layer, .rows = rows, .cols = cols});
+  }
+
+  // Of all bindings to one tensor: gives each its part of the data.
+  void Check(const GgufTensor& tensor, const std::vector<size_t>& parts) {
+    const TensorBinding& first = bindings_[parts[0]];
+    const bool is_vector = first.is_vector();
+    int64_t elements = 0;
+    for (const size_t part : parts) elements += bindings_[part].rows * bindings_[part].cols;
+    std::vector<int64_t> want = {elements};
+    if (!is_vector) want = {first.cols, elements / first.cols};
+    if (tensor.dims != want) {
+      problems_.push_back(base::StrCat("tensor ", tensor.name, " has shape [", absl::StrJoin(tensor.dims, ", "),
+                                       "], should have [", absl::StrJoin(want, ", "), "]"));
+      return;
+    }
+    const kernels::DTypeInfo& info = kernels::Info(tensor.type);
+    if (is_vector && info.block_elements != 1) {
+      problems_.push_back(base::StrCat("tensor ", tensor.name, " is ", info.name, ", should be F32, F16 or BF16"));
+      return;
+    }
+    if (first.cols % info.block_elements != 0) {
+      problems_.push_back(base::StrCat("tensor ", tensor.name, " has ", first.cols, " columns, not a multiple of ",
+                                       info.name, "'s block of ", info.block_elements));
+      return;
+    }
+    size_t at = 0;
+    for (const size_t part : parts) {
+      TensorBinding& binding = bindings_[part];
+      const auto bytes = static_cast<size_t>(kernels::BytesFor(tensor.type, binding.rows * binding.cols));
+      binding.data = tensor.data.subspan(at, bytes);
+      at += bytes;
+    }
+  }
+
   const GgufFile& file_;
-  const Family& family_;
   std::vector<TensorBinding> bindings_;
-  std::set<std::string, std::less<>> known_;
+  std::map<std::string, std::vector<size_t>, std::less<>> used_;  // which bindings are to a tensor
   std::vector<std::string> problems_;
 };
 
 std::vector<float> LoadVector(const TensorBinding& binding) {
   std::vector<float> values(static_cast<size_t>(binding.cols));
-  kernels::Dequantize(binding.tensor->type, binding.tensor->data.data(), binding.cols, values.data());
+  kernels::Dequantize(binding.tensor->type, binding.data.data(), binding.cols, values.data());
   return values;
 }
 
-// Where a vector or matrix goes.
-std::vector<float>* VectorSlot(Weights& weights, TensorRole role, int layer) {
-  if (role == TensorRole::kFinalNorm) return &weights.final_norm;
-  LayerWeights& block = weights.layers[static_cast<size_t>(layer)];
-  switch (role) {
-    case TensorRole::kAttentionNorm:
-      return &block.attention_norm;
-    case TensorRole::kFfnNorm:
-      return &block.ffn_norm;
-    case TensorRole::kQBias:
-      return &block.q_bias;
-    case TensorRole::kKBias:
-      return &block.k_bias;
-    case TensorRole::kVBias:
-      return &block.v_bias;
-    case TensorRole::kAttentionOutBias:
-      return &block.attention_out_bias;
-    default:
-      return nullptr;
-  }
+void BindNorm(Binder& binder, const NormDescription& norm, TensorRole weight, TensorRole bias, int layer, int64_t n) {
+  if (norm.kind == NormKind::kNone) return;
+  if (norm.weight) binder.Vector(weight, layer, n);
+  if (norm.bias) binder.Vector(bias, layer, n);
 }
 
-std::unique_ptr<kernels::Matrix>* MatrixSlot(Weights& weights, TensorRole role, int layer) {
-  if (role == TensorRole::kTokenEmbedding) return &weights.embedding;
-  if (role == TensorRole::kOutput) return &weights.output;
-  LayerWeights& block = weights.layers[static_cast<size_t>(layer)];
-  switch (role) {
-    case TensorRole::kQ:
-      return &block.q;
-    case TensorRole::kK:
-      return &block.k;
-    case TensorRole::kV:
-      return &block.v;
-    case TensorRole::kAttentionOut:
-      return &block.attention_out;
-    case TensorRole::kFfnGate:
-      return &block.ffn_gate;
-    case TensorRole::kFfnUp:
-      return &block.ffn_up;
-    case TensorRole::kFfnDown:
-      return &block.ffn_down;
-    default:
-      return nullptr;
+void BindAttention(Binder& binder, const LayerDescription& layer, int block, int64_t d) {
+  const AttentionDescription& attention = layer.attention;
+  const int64_t q = int64_t{attention.q_heads} * attention.head_dim;
+  const int64_t kv = int64_t{attention.kv_heads} * attention.head_dim;
+  BindNorm(binder, layer.attention_norm, TensorRole::kAttentionNorm, TensorRole::kAttentionNormBias, block, d);
+  binder.Matrix(TensorRole::kQ, block, q, d);
+  binder.Matrix(TensorRole::kK, block, kv, d);
+  binder.Matrix(TensorRole::kV, block, kv, d);
+  if (attention.qkv_bias) {
+    binder.Vector(TensorRole::kQBias, block, q);
+    binder.Vector(TensorRole::kKBias, block, kv);
+    binder.Vector(TensorRole::kVBias, block, kv);
   }
+  if (attention.qk_norm.kind != NormKind::kNone) {
+    binder.Vector(TensorRole::kQNorm, block, attention.qk_norm_over_heads ? q : attention.head_dim);
+    binder.Vector(TensorRole::kKNorm, block, attention.qk_norm_over_heads ? kv : attention.head_dim);
+  }
+  binder.Matrix(TensorRole::kAttentionOut, block, d, q);
+  if (attention.out_bias) binder.Vector(TensorRole::kAttentionOutBias, block, d);
+  if (layer.attention_post_norm.kind != NormKind::kNone) binder.Vector(TensorRole::kAttentionPostNorm, block, d);
+}
+
+void BindFfn(Binder& binder, const LayerDescription& layer, int block, int64_t d) {
+  const FfnDescription& ffn = layer.ffn;
+  const bool gated = ffn.kind == FfnKind::kGated;
+  BindNorm(binder, layer.ffn_norm, TensorRole::kFfnNorm, TensorRole::kFfnNormBias, block, d);
+  if (gated) binder.Matrix(TensorRole::kFfnGate, block, ffn.width, d);
+  binder.Matrix(TensorRole::kFfnUp, block, ffn.width, d);
+  if (ffn.up_bias) {
+    if (gated) binder.Vector(TensorRole::kFfnGateBias, block, ffn.width);
+    binder.Vector(TensorRole::kFfnUpBias, block, ffn.width);
+  }
+  binder.Matrix(TensorRole::kFfnDown, block, d, ffn.width);
+  if (ffn.down_bias) binder.Vector(TensorRole::kFfnDownBias, block, d);
+  if (layer.ffn_post_norm.kind != NormKind::kNone) binder.Vector(TensorRole::kFfnPostNorm, block, d);
 }
 
 }  // namespace
 
-bool TensorBinding::is_vector() const { return IsVectorRole(role); }
+Vector* VectorOf(Weights& weights, TensorRole role, int layer) {
+  if (auto at = Find(kModelVectors, role)) return &(weights.*at);
+  if (auto at = Find(kLayerVectors, role)) return &(weights.layers[static_cast<size_t>(layer)].*at);
+  return nullptr;
+}
+MatrixPointer* MatrixOf(Weights& weights, TensorRole role, int layer) {
+  if (auto at = Find(kModelMatrices, role)) return &(weights.*at);
+  if (auto at = Find(kLayerMatrices, role)) return &(weights.layers[static_cast<size_t>(layer)].*at);
+  return nullptr;
+}
 
-absl::StatusOr<std::vector<TensorBinding>> BindTensors(const GgufFile& file, const ModelDescription& model,
-                                                       const Family& family) {
-  Binder binder(file, family);
+bool TensorBinding::is_vector() const {
+  return Find(kModelVectors, role) != nullptr || Find(kLayerVectors, role) != nullptr;
+}
+
+absl::StatusOr<std::vector<TensorBinding>> BindTensors(const GgufFile& file, const ModelDescription& model) {
+  Binder binder(file);
   const int64_t d = model.model_dim;
   // Each stored block once, also where several layers use it.
   std::set<int> bound;
   for (const LayerDescription& layer : model.layers) {
     const int block = layer.weights_of_layer;
     if (!bound.insert(block).second) continue;
-    const int64_t q = int64_t{layer.attention.q_heads} * layer.attention.head_dim;
-    const int64_t kv = int64_t{layer.attention.kv_heads} * layer.attention.head_dim;
-    binder.Bind(TensorRole::kAttentionNorm, block, 1, d);
-    binder.Bind(TensorRole::kQ, block, q, d);
-    binder.Bind(TensorRole::kK, block, kv, d);
-    binder.Bind(TensorRole::kV, block, kv, d);
-    if (layer.attention.qkv_bias) {
-      binder.Bind(TensorRole::kQBias, block, 1, q);
-      binder.Bind(TensorRole::kKBias, block, 1, kv);
-      binder.Bind(TensorRole::kVBias, block, 1, kv);
-    }
-    binder.Bind(TensorRole::kAttentionOut, block, d, q);
-    if (layer.attention.out_bias) binder.Bind(TensorRole::kAttentionOutBias, block, 1, d);
-    binder.Bind(TensorRole::kFfnNorm, block, 1, d);
-    binder.Bind(TensorRole::kFfnGate, block, layer.ffn.width, d);
-    binder.Bind(TensorRole::kFfnUp, block, layer.ffn.width, d);
-    binder.Bind(TensorRole::kFfnDown, block, d, layer.ffn.width);
+    BindAttention(binder, layer, block, d);
+    BindFfn(binder, layer, block, d);
   }
-  binder.Bind(TensorRole::kFinalNorm, 0, 1, d);
-  binder.Bind(TensorRole::kTokenEmbedding, 0, model.vocab_size, d);
-  if (!model.tied_embeddings) binder.Bind(TensorRole::kOutput, 0, model.vocab_size, d);
+  BindNorm(binder, model.final_norm, TensorRole::kFinalNorm, TensorRole::kFinalNormBias, 0, d);
+  BindNorm(binder, model.embedding_norm, TensorRole::kEmbeddingNorm, TensorRole::kEmbeddingNormBias, 0, d);
+  binder.Matrix(TensorRole::kTokenEmbedding, 0, model.vocab_size, d);
+  if (model.learned_positions > 0) binder.Matrix(TensorRole::kPositions, 0, model.learned_positions, d);
+  if (!model.tied_embeddings) binder.Matrix(TensorRole::kOutput, 0, model.vocab_size, d);
+  if (model.output_bias) binder.Vector(TensorRole::kOutputBias, 0, model.vocab_size);
   binder.Allow(TensorRole::kRopeFactors);
   return binder.Finish();
 }
@@ -207,7 +267,7 @@ class Loader {
 
   absl::Status Load(const TensorBinding& binding) {
     if (binding.is_vector()) {
-      std::vector<float>& slot = *VectorSlot(weights_, binding.role, binding.layer);
+      std::vector<float>& slot = *VectorOf(weights_, binding.role, binding.layer);
       slot = LoadVector(binding);
       weights_.bytes += slot.size() * sizeof(float);
     } else {
@@ -217,7 +277,7 @@ class Loader {
                               {base::StrCat("tensor ", binding.tensor->name, ": ", matrix.status().message())});
       }
       weights_.bytes += static_cast<uint64_t>((*matrix)->bytes());
-      *MatrixSlot(weights_, binding.role, binding.layer) = *std::move(matrix);
+      *MatrixOf(weights_, binding.role, binding.layer) = *std::move(matrix);
     }
     return absl::OkStatus();
   }
@@ -242,7 +302,7 @@ class Loader {
     return kernels::Matrix::Create({.type = binding.tensor->type,
                                     .rows = binding.rows,
                                     .cols = binding.cols,
-                                    .data = binding.tensor->data.data(),
+                                    .data = binding.data.data(),
                                     .release = [this](std::span<const std::byte> part) { file_.Release(part); }},
                                    options_.precision, *options_.pool, std::move(place));
   }
@@ -265,8 +325,10 @@ absl::StatusOr<Weights> LoadWeights(const GgufFile& file, const ModelDescription
   uint64_t total = 0, packed = 0;
   auto image = std::make_shared<PackedImage>();
   image->table = PlanPacked(bindings, options.precision);
-  for (const TensorBinding& binding : bindings) total += binding.tensor->data.size();
-  for (const PackedTensor& tensor : image->table.tensors) packed += file.FindTensor(tensor.name)->data.size();
+  for (const TensorBinding& binding : bindings) {
+    total += binding.data.size();
+    if (image->table.Packs(binding.tensor->name)) packed += binding.data.size();
+  }
 
   const auto read_progress = [&](int64_t done) {
     const double share = static_cast<double>(done) / static_cast<double>(image->table.bytes);
@@ -278,12 +340,12 @@ absl::StatusOr<Weights> LoadWeights(const GgufFile& file, const ModelDescription
   uint64_t done = weights.packed_before ? packed : 0;
   Loader loader(file, options, image, &weights);
   for (size_t i = 0; i < bindings.size(); ++i) {
-    const GgufTensor& tensor = *bindings[i].tensor;
+    const std::span<const std::byte> data = bindings[i].data;
     const bool is_read = weights.packed_before && loader.Packed(bindings[i]) != nullptr;
-    if (i + 1 < bindings.size() && !weights.packed_before) file.WillNeed(*bindings[i + 1].tensor);
+    if (i + 1 < bindings.size() && !weights.packed_before) file.WillNeed(bindings[i + 1].data);
     LINNET_RETURN_IF_ERROR(loader.Load(bindings[i]));
-    file.Release(tensor);
-    if (!is_read) done += tensor.data.size();
+    file.Release(data);
+    if (!is_read) done += data.size();
     if (options.progress) options.progress(done, total);
   }
   return weights;

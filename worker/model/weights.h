@@ -12,28 +12,37 @@
 #include "kernels/thread_pool.h"
 #include "worker/gguf/gguf_file.h"
 #include "worker/model/description.h"
-#include "worker/model/family.h"
 #include "worker/model/packed_file.h"
 #include "worker/model/packed_image.h"
+#include "worker/model/tensor_role.h"
 
 namespace linnet::worker {
 
-// One stored block. Biases are empty where the description has none.
+// One stored block. What the description has not is empty.
 struct LayerWeights {
-  std::vector<float> attention_norm, ffn_norm;        // [model_dim]
-  std::unique_ptr<kernels::Matrix> q, k, v;           // [heads · head_dim, model_dim]
-  std::vector<float> q_bias, k_bias, v_bias;          // [heads · head_dim]
-  std::unique_ptr<kernels::Matrix> attention_out;     // [model_dim, q_heads · head_dim]
-  std::vector<float> attention_out_bias;              // [model_dim]
-  std::unique_ptr<kernels::Matrix> ffn_gate, ffn_up;  // [ffn_width, model_dim]
-  std::unique_ptr<kernels::Matrix> ffn_down;          // [model_dim, ffn_width]
+  std::vector<float> attention_norm, attention_norm_bias;  // [model_dim]
+  std::unique_ptr<kernels::Matrix> q, k, v;                // [heads · head_dim, model_dim]
+  std::vector<float> q_bias, k_bias, v_bias;               // [heads · head_dim]
+  std::vector<float> q_norm, k_norm;                       // [head_dim] or [heads · head_dim]
+  std::unique_ptr<kernels::Matrix> attention_out;          // [model_dim, q_heads · head_dim]
+  std::vector<float> attention_out_bias;                   // [model_dim]
+  std::vector<float> attention_post_norm;                  // [model_dim]
+  std::vector<float> ffn_norm, ffn_norm_bias;              // [model_dim]
+  std::unique_ptr<kernels::Matrix> ffn_gate, ffn_up;       // [ffn_width, model_dim]
+  std::vector<float> ffn_gate_bias, ffn_up_bias;           // [ffn_width]
+  std::unique_ptr<kernels::Matrix> ffn_down;               // [model_dim, ffn_width]
+  std::vector<float> ffn_down_bias;                        // [model_dim]
+  std::vector<float> ffn_post_norm;                        // [model_dim]
 };
 
 struct Weights {
-  std::unique_ptr<kernels::Matrix> embedding;  // [vocab, model_dim]
-  std::unique_ptr<kernels::Matrix> output;     // [vocab, model_dim]; null where it is the embedding
-  std::vector<float> final_norm;               // [model_dim]
-  std::vector<LayerWeights> layers;            // indexed by LayerDescription::weights_of_layer
+  std::unique_ptr<kernels::Matrix> embedding;              // [vocab, model_dim]
+  std::unique_ptr<kernels::Matrix> positions;              // [learned positions, model_dim]
+  std::vector<float> embedding_norm, embedding_norm_bias;  // [model_dim]
+  std::unique_ptr<kernels::Matrix> output;                 // [vocab, model_dim]; null where it is the embedding
+  std::vector<float> output_bias;                          // [vocab]
+  std::vector<float> final_norm, final_norm_bias;          // [model_dim]
+  std::vector<LayerWeights> layers;                        // indexed by LayerDescription::weights_of_layer
 
   const kernels::Matrix& output_matrix() const { return output != nullptr ? *output : *embedding; }
   uint64_t bytes = 0;  // resident
@@ -42,9 +51,14 @@ struct Weights {
   bool packed_before = false;  // the image was read, not made
 };
 
-// A tensor of the file in its role. Vectors have rows = 1.
+// Where a role's weights go; nullptr: they are a matrix, or a vector. REQUIRES: weights.layers[layer].
+std::vector<float>* VectorOf(Weights& weights, TensorRole role, int layer);
+std::unique_ptr<kernels::Matrix>* MatrixOf(Weights& weights, TensorRole role, int layer);
+
+// A tensor of the file, or some rows of it, in its role. Vectors have rows = 1.
 struct TensorBinding {
   const GgufTensor* tensor = nullptr;
+  std::span<const std::byte> data;  // of it
   TensorRole role = TensorRole::kTokenEmbedding;
   int layer = 0;
   int64_t rows = 0, cols = 0;
@@ -53,9 +67,8 @@ struct TensorBinding {
 };
 
 // Every tensor that the description asks for, in the order of loading. INVALID_ARGUMENT INVALID_MODEL_FILE lists all
-// that are missing, misshapen, of a type that does not serve, or unknown to the family.
-absl::StatusOr<std::vector<TensorBinding>> BindTensors(const GgufFile& file, const ModelDescription& model,
-                                                       const Family& family);
+// that are missing, misshapen, of a type that does not serve, or have no role.
+absl::StatusOr<std::vector<TensorBinding>> BindTensors(const GgufFile& file, const ModelDescription& model);
 
 // The table of what is packed of them, in the same order.
 PackedTable PlanPacked(std::span<const TensorBinding> bindings, kernels::Precision precision);

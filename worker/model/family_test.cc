@@ -1,0 +1,132 @@
+// Families and what is read for them from a file's metadata; their mathematics is tested in tests/accuracy.
+#include "worker/model/family.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <memory>
+#include <string>
+
+#include "absl/strings/str_join.h"
+#include "base/error.h"
+#include "base/file.h"
+#include "base/strings.h"
+#include "worker/gguf/gguf_file.h"
+#include "worker/model/weights.h"
+
+namespace linnet::worker {
+namespace {
+
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+std::unique_ptr<GgufFile> Tiny(const std::string& architecture) {
+  auto file = GgufFile::Open(base::StrCat("tests/golden/tiny/", architecture, ".gguf"));
+  EXPECT_TRUE(file.ok()) << file.status();
+  return *std::move(file);
+}
+
+template <class F>
+std::vector<int64_t> PerLayer(const ModelDescription& model, F f) {
+  std::vector<int64_t> values;
+  for (const LayerDescription& layer : model.layers) values.push_back(f(layer));
+  return values;
+}
+
+TEST(Family, LayersMayHaveTheirOwnWidths) {
+  const ModelDescription model = *DescribeModel(*Tiny("openelm"));
+  EXPECT_THAT(PerLayer(model, [](auto& l) { return l.attention.q_heads; }), ElementsAre(2, 4, 6));
+  EXPECT_THAT(PerLayer(model, [](auto& l) { return l.attention.kv_heads; }), ElementsAre(1, 2, 3));
+  EXPECT_THAT(PerLayer(model, [](auto& l) { return l.ffn.width; }), ElementsAre(40, 72, 104));
+}
+
+TEST(Family, WindowsAlternate) {
+  const auto window = [](auto& l) { return l.attention.window; };
+  EXPECT_THAT(PerLayer(*DescribeModel(*Tiny("gemma2")), window), ElementsAre(24, 0, 24, 0));
+  EXPECT_THAT(PerLayer(*DescribeModel(*Tiny("gemma3")), window), ElementsAre(24, 24, 24, 24, 24, 0, 24));
+}
+
+TEST(Family, SlopesOfAHeadCountThatIsNoPowerOfTwo) {
+  const ModelDescription model = *DescribeModel(*Tiny("bloom"));
+  // 6 heads: those of 4, then every other one of 8.
+  EXPECT_THAT(model.layers[0].attention.slopes,
+              ElementsAre(1.0f / 4, 1.0f / 16, 1.0f / 64, 1.0f / 256, 1.0f / 2, 1.0f / 8));
+}
+
+TEST(BindTensors, RolesShareAFusedTensor) {
+  const auto file = Tiny("phi3");
+  const ModelDescription model = *DescribeModel(*file);
+  const auto bindings = *BindTensors(*file, model);
+  int64_t rows = 0;
+  const std::byte* next = file->FindTensor("blk.1.attn_qkv.weight")->data.data();
+  for (const TensorBinding& binding : bindings) {
+    if (binding.tensor->name != "blk.1.attn_qkv.weight") continue;
+    EXPECT_EQ(binding.data.data(), next);
+    next += binding.data.size();
+    rows += binding.rows;
+  }
+  EXPECT_EQ(rows, (4 + 2 + 2) * 16);
+}
+
+TEST(BindTensors, AFusedTensorOfTooFewRowsIsRefused) {
+  const auto file = Tiny("phi3");
+  ModelDescription model = *DescribeModel(*file);
+  model.layers[2].attention.kv_heads = 4;
+  const absl::Status status = BindTensors(*file, model).status();
+  EXPECT_EQ(base::ErrorReason(status), "INVALID_MODEL_FILE");
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("blk.2.attn_qkv.weight has shape [64, 128], should have [64, 192]"));
+}
+
+TEST(DescribeModel, AnUnknownArchitectureIsNamedWithThoseThatAreKnown) {
+  std::string bytes = *base::ReadFile("tests/golden/tiny/bloom.gguf");
+  const size_t at = bytes.find("bloom", bytes.find("general.architecture"));
+  bytes.replace(at, 5, "mamba");
+  const auto file = *GgufFile::Parse({reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()}, "test.gguf");
+  const absl::Status status = DescribeModel(*file).status();
+  EXPECT_EQ(base::ErrorReason(status), "INVALID_MODEL_FILE");
+  EXPECT_THAT(std::string(status.message()), HasSubstr("architecture \"mamba\" is not supported (bloom, gemma, "));
+}
+
+std::string Row(const Family& f) {
+  const ModelDescription model = *DescribeModel(*Tiny(std::string(f.architecture)));
+  const LayerDescription& layer = model.layers[0];
+  std::vector<std::string> attention, other;
+  const auto add = [](std::vector<std::string>& to, bool has, const char* what) {
+    if (has) to.emplace_back(what);
+  };
+  add(attention, f.positions == Positions::kRopeHalves, "RoPE over halves");
+  add(attention, f.positions == Positions::kRopeNeighbours, "RoPE over neighbours");
+  add(attention, f.positions == Positions::kLearned, "learned positions");
+  add(attention, f.positions == Positions::kAlibi, "ALiBi");
+  add(attention, f.qk_norm == QkNorm::kPerHead, "queries and keys normed per head");
+  add(attention, f.qk_norm == QkNorm::kOverHeads, "queries and keys normed over heads");
+  add(attention, layer.attention.window > 0, "windows");
+  add(attention, layer.attention.softcap > 0, "soft cap");
+  add(attention, layer.attention.clip > 0, "clipping");
+  add(attention, f.qkv_bias == Biases::kAll, "biases");
+  const char* const activations[] = {"", "SiLU", "GELU", "GELU by tanh", "quick GELU", "ReLU", "squared ReLU"};
+  const std::string ffn =
+      base::StrCat(f.ffn == FfnKind::kGated ? "gated " : "plain ", activations[static_cast<size_t>(f.activation)]);
+  add(other, f.norm == NormKind::kLayer, f.norm_weight ? "LayerNorm" : "LayerNorm without weights");
+  add(other, f.post_norms, f.pre_norms ? "norms before and after" : "norms after");
+  add(other, f.embedding_norm, "embeddings normed");
+  add(other, f.residual == Residual::kParallel, "parallel residual of two norms");
+  add(other, f.residual == Residual::kParallelOfOneNorm, "parallel residual of one norm");
+  add(other, model.embedding_scale != 1, "scaled embeddings");
+  add(other, layer.residual_scale != 1, "scaled residuals");
+  add(other, model.output_scale != 1, "scaled logits");
+  add(other, model.output_softcap > 0, "soft cap of logits");
+  return base::StrCat("| `", std::string(f.architecture), "` | ", std::string(f.models), " | ",
+                      absl::StrJoin(attention, ", "), " | ", ffn, " | ", absl::StrJoin(other, ", "), " |\n");
+}
+
+TEST(Families, AreInTheDocumentation) {
+  const std::string document = *base::ReadFile("docs/models.md");
+  for (const Family& family : Families()) {
+    EXPECT_THAT(document, HasSubstr(Row(family))) << "docs/models.md should have this row:\n" << Row(family);
+  }
+}
+
+}  // namespace
+}  // namespace linnet::worker

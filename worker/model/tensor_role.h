@@ -1,0 +1,43 @@
+// What a tensor is to the decoder.
+#pragma once
+
+#include <cstdint>
+
+namespace linnet::worker {
+
+enum class TensorRole : uint8_t {
+  kTokenEmbedding,
+  kPositions,
+  kEmbeddingNorm,
+  kEmbeddingNormBias,
+  kFinalNorm,
+  kFinalNormBias,
+  kOutput,
+  kOutputBias,
+  kRopeFactors,
+  // One for each layer:
+  kAttentionNorm,
+  kAttentionNormBias,
+  kQ,
+  kK,
+  kV,
+  kQBias,
+  kKBias,
+  kVBias,
+  kQNorm,
+  kKNorm,
+  kAttentionOut,
+  kAttentionOutBias,
+  kAttentionPostNorm,
+  kFfnNorm,
+  kFfnNormBias,
+  kFfnGate,
+  kFfnUp,
+  kFfnDown,
+  kFfnGateBias,
+  kFfnUpBias,
+  kFfnDownBias,
+  kFfnPostNorm,
+};
+
+}  // namespace linnet::worker
