@@ -5,15 +5,20 @@
 
   tokenizer_smollm2.json                       token ids by llama.cpp on SmolLM2-135M-Instruct, through libllama
   tokenizer_{smollm,qwen2,llama_bpe}.json      vocabularies trained here, with token ids by Hugging Face tokenizers
+  tokenizer_sentencepiece.json                 SentencePiece's BPE, trained here, with token ids by llama.cpp and SentencePiece
   chat_templates.json                          prompts rendered by Transformers' apply_chat_template
 """
 
 import ctypes
+import io
 import json
 import pathlib
 import sys
+import tempfile
 
 import gguf
+import numpy as np
+import sentencepiece
 import tokenizers
 import transformers
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
@@ -220,6 +225,62 @@ def make_trained():
                "texts": texts})
 
 
+def gguf_of_pieces(pieces):
+    """A model of one layer of zeros with that vocabulary: llama.cpp loads no vocabulary alone."""
+    path = pathlib.Path(tempfile.mkdtemp()) / "pieces.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    width = 32
+    for add in (writer.add_embedding_length, writer.add_feed_forward_length, writer.add_context_length):
+        add(width)
+    for add in (writer.add_block_count, writer.add_head_count, writer.add_head_count_kv):
+        add(1)
+    writer.add_layer_norm_rms_eps(1e-5)
+    writer.add_rope_dimension_count(width)
+    writer.add_tokenizer_model("llama")
+    writer.add_token_list(pieces["tokens"])
+    writer.add_token_scores(pieces["scores"])
+    writer.add_token_types(pieces["types"])
+    writer.add_unk_token_id(0)
+    writer.add_bos_token_id(1)
+    writer.add_eos_token_id(2)
+    writer.add_tensor("token_embd.weight", np.zeros((len(pieces["tokens"]), width), np.float32))
+    writer.add_tensor("output_norm.weight", np.zeros(width, np.float32))
+    for name in ("attn_norm", "ffn_norm"):
+        writer.add_tensor(f"blk.0.{name}.weight", np.zeros(width, np.float32))
+    for name in ("attn_q", "attn_k", "attn_v", "attn_output", "ffn_gate", "ffn_up", "ffn_down"):
+        writer.add_tensor(f"blk.0.{name}.weight", np.zeros((width, width), np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return str(path)
+
+
+def make_sentencepiece():
+    valid = {name: text for name, text in TEXTS.items() if isinstance(text, str) and "\0" not in text}
+    corpus = (HERE / "text_ordinary.txt").read_text().splitlines() + [line for text in valid.values() for line in text.splitlines()]
+    model = io.BytesIO()
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(3 * corpus), model_writer=model, model_type="bpe", vocab_size=900, byte_fallback=True,
+        character_coverage=0.98, normalization_rule_name="identity", remove_extra_whitespaces=False, split_digits=True,
+        user_defined_symbols=["<tool>"], minloglevel=2, num_threads=1)
+    processor = sentencepiece.SentencePieceProcessor(model_proto=model.getvalue())
+    kinds = [(processor.is_unknown, 2), (processor.is_control, 3), (processor.is_unused, 5), (processor.is_byte, 6)]
+    ids = range(processor.get_piece_size())
+    types = [next((kind for test, kind in kinds if test(i)), 1) for i in ids]
+    types[processor.piece_to_id("<tool>")] = 4
+    pieces = {"tokens": [processor.id_to_piece(i) for i in ids], "scores": [processor.get_score(i) for i in ids], "types": types}
+    llama = LlamaCpp(gguf_of_pieces(pieces))
+    texts = []
+    for name, text in TEXTS.items():
+        plain = llama.ids(text, False, False)
+        assert name not in valid or plain == processor.encode(text), name
+        texts.append({"name": name, "hex": as_bytes(text).hex(), "plain": plain, "special": llama.ids(text, True, True)})
+    write("tokenizer_sentencepiece.json",
+          {"ids_by": f"llama.cpp (libllama 0.7.0), and the same by SentencePiece {sentencepiece.__version__} where the text is UTF-8",
+           **pieces, "texts": texts})
+
+
 TEMPLATES = {
     "qwen2": "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\\n"
     "You are a helpful assistant.<|im_end|>\\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\\n' + "
@@ -292,6 +353,7 @@ def main():
         sys.exit(__doc__)
     make_llama_cpp(sys.argv[1])
     make_trained()
+    make_sentencepiece()
     make_chat(sys.argv[1])
 
 

@@ -30,6 +30,7 @@ class GgufTestWriter {
     for (T value : values) Append(value, metadata_);
   }
   void I32s(std::string_view key, const std::vector<int32_t>& values) { Numbers(key, 5, values); }
+  void F32s(std::string_view key, const std::vector<float>& values) { Numbers(key, 6, values); }
   // Anything else: `bytes` behind key and type.
   void Raw(std::string_view key, uint32_t type, std::string_view bytes) {
     Key(key, type);

@@ -85,7 +85,8 @@ class VocabularyBuilder {
     w.String("tokenizer.ggml.pre", pre);
     w.Strings("tokenizer.ggml.tokens", tokens);
     w.I32s("tokenizer.ggml.token_type", types);
-    w.Strings("tokenizer.ggml.merges", merges);
+    if (model == "gpt2") w.Strings("tokenizer.ggml.merges", merges);
+    if (!scores.empty()) w.F32s("tokenizer.ggml.scores", scores);
     return w.Build();
   }
   absl::Status Error() const {
@@ -109,9 +110,23 @@ class VocabularyBuilder {
   std::string pre = "smollm";
   std::vector<std::string> tokens;
   std::vector<int32_t> types;
-  std::vector<std::string> merges;
+  std::vector<std::string> merges;  // of gpt2
+  std::vector<float> scores;        // of llama
   GgufTestWriter extra;
 };
+
+// The vocabulary of tests/golden/tokenizer_sentencepiece.json.
+inline VocabularyBuilder SentencePieceBuilder() {
+  const nlohmann::json golden = ReadGolden("tokenizer_sentencepiece.json");
+  VocabularyBuilder builder{VocabularyBuilder::Empty()};
+  builder.model = "llama";
+  for (size_t i = 0; i < golden["tokens"].size(); ++i) builder.Add(golden["tokens"][i], golden["types"][i]);
+  builder.scores = golden["scores"].get<std::vector<float>>();
+  builder.extra.U32("tokenizer.ggml.unknown_token_id", 0);
+  builder.extra.U32("tokenizer.ggml.bos_token_id", 1);
+  builder.extra.U32("tokenizer.ggml.eos_token_id", 2);
+  return builder;
+}
 
 inline TokenizerFile SmolLm2() {
   const char* env = std::getenv("LINNET_TEST_MODEL");

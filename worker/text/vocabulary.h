@@ -1,0 +1,68 @@
+// What the vocabularies of all tokenizers have in common: tokens, their kinds, and the special ones among them.
+// Internal to worker/text.
+#pragma once
+
+#include <boost/unordered/unordered_flat_map.hpp>
+#include <cstdint>
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "worker/gguf/gguf_file.h"
+#include "worker/text/tokenizer.h"
+
+namespace linnet::worker {
+
+// GGUF's tokenizer.ggml.token_type.
+enum class TokenKind : uint8_t {
+  kNormal = 1,
+  kUnknown = 2,
+  kControl = 3,
+  kUserDefined = 4,
+  kUnused = 5,
+  kByte = 6,
+};
+
+// Thread-safe (const).
+class Vocabulary {
+ public:
+  // INVALID_ARGUMENT INVALID_MODEL_FILE: missing keys, duplicate tokens, lengths that disagree, ids out of range.
+  absl::Status Read(const GgufFile& file);
+
+  int size() const { return static_cast<int>(kinds_.size()); }
+  bool contains(TokenId id) const { return id >= 0 && id < size(); }
+  TokenKind kind(TokenId id) const { return kinds_[static_cast<size_t>(id)]; }
+  // Control and unknown tokens: no ordinary text becomes one.
+  bool IsControl(TokenId id) const { return kind(id) == TokenKind::kControl || kind(id) == TokenKind::kUnknown; }
+  // As the file spells it.
+  const std::string& text(TokenId id) const { return texts_[static_cast<size_t>(id)]; }
+  TokenId TokenOfText(std::string_view text) const;  // -1: none
+
+  // Control, unknown and user-defined tokens, longest text first.
+  const std::vector<TokenId>& special_tokens() const { return special_tokens_; }
+  TokenId bos() const { return bos_; }          // -1: none
+  TokenId eos() const { return eos_; }          // -1: none
+  TokenId unknown() const { return unknown_; }  // -1: none
+  const std::vector<TokenId>& end_of_generation() const { return end_of_generation_; }
+
+ private:
+  absl::Status ReadTokens(const GgufFile& file);
+  absl::Status ReadSpecialIds(const GgufFile& file);
+
+  std::vector<std::string> texts_;
+  std::vector<TokenKind> kinds_;
+  boost::unordered_flat_map<std::string_view, TokenId> by_text_;  // views of texts_
+  std::vector<TokenId> special_tokens_;
+  TokenId bos_ = -1;
+  TokenId eos_ = -1;
+  TokenId unknown_ = -1;
+  std::vector<TokenId> end_of_generation_;
+};
+
+// INVALID_ARGUMENT INVALID_MODEL_FILE.
+absl::Status VocabularyError(const GgufFile& file, std::string what);
+// For messages.
+std::string QuoteToken(std::string_view text);
+
+}  // namespace linnet::worker

@@ -1,0 +1,44 @@
+// What all tokenizers do alike: special tokens are cut out of a text, BOS and EOS put around it; what lies between is
+// for the kind of tokenizer. Internal to worker/text.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+#include "worker/text/tokenizer.h"
+#include "worker/text/vocabulary.h"
+
+namespace linnet::worker {
+
+class VocabularyTokenizer : public Tokenizer {
+ public:
+  std::vector<TokenId> Encode(std::string_view text, const EncodeOptions& options) const final;
+  std::string_view TokenBytes(TokenId id, bool special) const final;
+  int vocab_size() const final { return vocabulary_.size(); }
+  bool IsControl(TokenId id) const final { return vocabulary_.contains(id) && vocabulary_.IsControl(id); }
+  const std::vector<TokenId>& end_of_generation() const final { return vocabulary_.end_of_generation(); }
+  TokenId bos() const final { return vocabulary_.bos(); }
+  TokenId eos() const final { return vocabulary_.eos(); }
+  const std::vector<std::string>& control_texts() const final { return control_texts_; }
+
+ protected:
+  // `vocabulary` must outlive the tokenizer.
+  VocabularyTokenizer(const Vocabulary& vocabulary, bool add_bos, bool add_eos);
+  // A part of the text without special tokens, not empty. `begins`: it is the first, or follows a control token.
+  virtual void EncodeOrdinary(std::string_view text, bool begins, std::vector<TokenId>& out) const = 0;
+  virtual std::string_view BytesOfToken(TokenId id) const = 0;
+
+ private:
+  struct Fragment {
+    std::string_view text;
+    TokenId token = -1;  // -1: ordinary text
+  };
+  std::vector<Fragment> Partition(std::string_view text, const EncodeOptions& options) const;
+
+  const Vocabulary& vocabulary_;
+  const bool add_bos_, add_eos_;
+  std::vector<std::string> control_texts_;
+};
+
+}  // namespace linnet::worker
