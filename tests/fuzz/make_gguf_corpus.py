@@ -47,12 +47,14 @@ def tiny(version=3):
                 bytes(64 + 210), version)
 
 
-def vocabulary(tokens, merges, types=None, pre="smollm", model="gpt2", **ids):
+def vocabulary(tokens, merges, types=None, pre="smollm", model="gpt2", scores=None, **ids):
     entries = [entry("tokenizer.ggml.model", STRING, model), entry("tokenizer.ggml.pre", STRING, pre),
                entry("tokenizer.ggml.tokens", ARRAY, array(STRING, tokens)),
                entry("tokenizer.ggml.merges", ARRAY, array(STRING, merges))]
     if types:
         entries.append(entry("tokenizer.ggml.token_type", ARRAY, array(I32, types)))
+    if scores:
+        entries.append(entry("tokenizer.ggml.scores", ARRAY, array(F32, scores)))
     entries += [entry(f"tokenizer.ggml.{key}", U32, value) for key, value in ids.items()]
     return gguf(entries)
 
@@ -112,7 +114,7 @@ def make_tokenizer():
     }
     for name, content in texts.items():
         content = content if isinstance(content, bytes) else content.encode()
-        for first in range(0, 8, 3):
+        for first in (0, 3, 4, 9, 12):  # which tokenizer; 8 and up: special tokens are parsed
             write("tokenizer_fuzz", f"{name}_{first}", bytes([first]) + content)
     tokens = ["a", "b", "ab", "<|im_end|>", "\u0120"]
     write("tokenizer_fuzz", "vocabulary", vocabulary(tokens, ["a b"], [1, 1, 1, 3, 1], eos_token_id=3, bos_token_id=3))
@@ -122,6 +124,11 @@ def make_tokenizer():
     write("tokenizer_fuzz", "vocabulary_id", vocabulary(tokens, ["a b"], eos_token_id=5))
     write("tokenizer_fuzz", "vocabulary_types", vocabulary(tokens, ["a b"], [1, 2]))
     write("tokenizer_fuzz", "vocabulary_spm", vocabulary(tokens, [], model="llama"))
+    pieces = ["<unk>", "<s>", "<0x41>", "\u2581", "a", "b", "ab", "\u2581ab"]
+    kinds, scores = [2, 3, 6, 1, 1, 1, 1, 1], [0, 0, 0, -1, -2, -3, -0.5, -4]
+    write("tokenizer_fuzz", "vocabulary_pieces", vocabulary(pieces, [], kinds, model="llama", scores=scores, bos_token_id=1))
+    write("tokenizer_fuzz", "vocabulary_scores", vocabulary(pieces, [], kinds, model="llama", scores=scores[1:]))
+    write("tokenizer_fuzz", "vocabulary_nan", vocabulary(pieces, [], kinds, model="llama", scores=[float("nan")] * 8))
     write("tokenizer_fuzz", "vocabulary_bytes", vocabulary([b"\xff\xfe", b"", b"\xc4"], []))
 
 
