@@ -28,7 +28,7 @@ uint64_t RandomBits() {
 // `done` is called: from there on the gateway, and with it gRPC, may go.
 class CountCall : public grpc::ClientUnaryReactor {
  public:
-  using Done = std::function<void(const grpc::Status&, v1::CountTokensResponse)>;
+  using Done = std::function<void(absl::StatusOr<v1::CountTokensResponse>)>;
   CountCall(std::shared_ptr<WorkerHandle> handle, worker::v1::CountTokensRequest request, absl::Time deadline,
             Done done)
       : handle_(std::move(handle)), request_(std::move(request)), done_(std::move(done)) {
@@ -43,16 +43,14 @@ class CountCall : public grpc::ClientUnaryReactor {
   void Cancel() { context_.TryCancel(); }
 
   void OnDone(const grpc::Status& status) override {
-    const grpc::Status copy = status;
+    absl::StatusOr<v1::CountTokensResponse> counted = std::move(response_);
+    if (!status.ok()) counted = base::FromGrpc(status);
     const Done done = std::move(done_);
-    v1::CountTokensResponse response = std::move(response_);
     // The handle after the context, whose channel would else end here: see WorkerLink.
     std::shared_ptr<WorkerHandle> handle = std::move(handle_);
-    {
-      const std::shared_ptr<CountCall> self = std::move(self_);
-    }
+    std::exchange(self_, nullptr).reset();  // deletes this
     handle = nullptr;
-    done(copy, std::move(response));
+    done(std::move(counted));
   }
 
  private:
@@ -139,16 +137,13 @@ std::function<void()> Gateway::CountTokens(const v1::CountTokensRequest& request
   worker::v1::CountTokensRequest worker_request;
   worker_request.set_variant(choice->variant);
   *worker_request.mutable_input() = request.input();
-  auto call = std::make_shared<CountCall>(choice->worker->handle, std::move(worker_request), deadline,
-                                          [this, worker = choice->worker->status.worker(), done = std::move(done)](
-                                              const grpc::Status& status, v1::CountTokensResponse response) {
-                                            if (status.ok()) {
-                                              done(std::move(response));
-                                            } else {
-                                              done(FromWorker(base::FromGrpc(status), worker));
-                                            }
-                                            Leave();
-                                          });
+  auto call =
+      std::make_shared<CountCall>(choice->worker->handle, std::move(worker_request), deadline,
+                                  [this, worker = choice->worker->status.worker(),
+                                   done = std::move(done)](absl::StatusOr<v1::CountTokensResponse> counted) {
+                                    done(counted.ok() ? std::move(counted) : FromWorker(counted.status(), worker));
+                                    Leave();
+                                  });
   call->Start(call);
   return [call = std::weak_ptr(call)] {
     if (const auto running = call.lock()) running->Cancel();

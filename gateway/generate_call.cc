@@ -83,9 +83,7 @@ class GenerateCall::Attempt : public grpc::ClientReadReactor<v1::GenerateRespons
     std::shared_ptr<WorkerHandle> handle = std::move(handle_);
     handle->End();
     call->ForgetAttempt();
-    {
-      const std::shared_ptr<Attempt> self = std::move(self_);
-    }
+    std::exchange(self_, nullptr).reset();  // deletes this
     handle = nullptr;
     call->OnAttemptDone(error);
   }

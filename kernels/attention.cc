@@ -86,7 +86,8 @@ struct Scratch {
       out.resize(values);
       state_out.resize(values);
     }
-    if (const auto part = static_cast<size_t>(kPartTokens * head_dim); wide.size() < part) wide.resize(part);
+    if (const auto part = static_cast<size_t>(kPartTokens) * static_cast<size_t>(head_dim); wide.size() < part)
+      wide.resize(part);
   }
 };
 

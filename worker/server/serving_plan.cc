@@ -154,7 +154,7 @@ class Planner {
   uint64_t KvBytesPerToken(const registry::v1::Variant& variant) const {
     const uint64_t f16 = variant.kv_bytes_per_token();
     const kernels::DTypeInfo& info = kernels::Info(in_.kv_type);
-    const auto in_f16 = static_cast<uint64_t>(2 * info.block_elements),
+    const auto in_f16 = 2 * static_cast<uint64_t>(info.block_elements),
                in_type = static_cast<uint64_t>(info.block_bytes);
     return f16 / in_f16 * in_type + (f16 % in_f16 * in_type + in_f16 - 1) / in_f16;
   }
