@@ -57,6 +57,7 @@ std::vector<Isa> FindSupported() {
 #elif defined(__aarch64__)
   found.push_back(Isa::kNeon);
   if (has("dotprod")) found.push_back(Isa::kNeonDotprod);
+  if (has("dotprod") && has("i8mm")) found.push_back(Isa::kNeonI8mm);
 #endif
   return found;
 }
@@ -93,6 +94,8 @@ std::string_view IsaName(Isa isa) {
       return "neon";
     case Isa::kNeonDotprod:
       return "neon_dotprod";
+    case Isa::kNeonI8mm:
+      return "neon_i8mm";
   }
   LOG(FATAL) << "no such Isa: " << static_cast<int>(isa);
 }

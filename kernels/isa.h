@@ -1,6 +1,6 @@
 // Which instruction set the kernels run on: the best one that this CPU has, or the one that LINNET_ISA names.
 //
-//   LINNET_ISA = scalar | avx2 | avx2_vnni | avx512 | avx512_vnni | avx512_amx | neon | neon_dotprod
+//   LINNET_ISA = scalar | avx2 | avx2_vnni | avx512 | avx512_vnni | avx512_amx | neon | neon_dotprod | neon_i8mm
 //
 // An unknown or unsupported one is an error. A later one of a family differs from the one before only in how 8-bit dot
 // products are made.
@@ -14,7 +14,7 @@
 
 namespace linnet::kernels {
 
-enum class Isa { kScalar, kAvx2, kAvx2Vnni, kAvx512, kAvx512Vnni, kAvx512Amx, kNeon, kNeonDotprod };
+enum class Isa { kScalar, kAvx2, kAvx2Vnni, kAvx512, kAvx512Vnni, kAvx512Amx, kNeon, kNeonDotprod, kNeonI8mm };
 
 std::string_view IsaName(Isa isa);
 // Those compiled in and supported by this CPU, worst first; always has kScalar.

@@ -211,7 +211,23 @@ int64_t TileProducts(int64_t rounds) {
 }
 constexpr LimitsTable kTileLimits = WithDotProducts(TileProducts, "tdpbssd");
 #elif HWY_ARCH_ARM_A64
+// Of smmla: two rows by two, over 8.
+int64_t MatrixProducts(int64_t rounds) {
+  const hn::Full128<int8_t> di8;
+  const hn::Repartition<int32_t, decltype(di8)> di32;
+  const auto w = hn::Set(di8, int8_t{1}), x = w;
+  hn::Vec<decltype(di32)> sum[kChains];
+  for (auto& s : sum) s = hn::Zero(di32);
+  for (int64_t r = 0; r < rounds; ++r) {
+#pragma GCC unroll 16
+    for (int c = 0; c < kChains; ++c) {
+      asm volatile(".arch_extension i8mm\n\tsmmla %0.4s, %1.16b, %2.16b" : "+w"(sum[c].raw) : "w"(w.raw), "w"(x.raw));
+    }
+  }
+  return rounds * kChains * (2 * 2 * 8) * 2;
+}
 constexpr LimitsTable kDotprodLimits = WithDotProducts(ExtendedDotProducts, "sdot");
+constexpr LimitsTable kI8mmLimits = WithDotProducts(MatrixProducts, "smmla");
 #endif
 
 }  // namespace linnet::kernels::HWY_NAMESPACE
@@ -276,6 +292,7 @@ const LimitsTable& LimitsTableFor(Isa isa) {
 #endif
 #elif defined(__aarch64__)
   if (isa == Isa::kNeonDotprod) return HWY_NAMESPACE::kDotprodLimits;
+  if (isa == Isa::kNeonI8mm) return HWY_NAMESPACE::kI8mmLimits;
 #endif
   LINNET_SELECT_BY_ISA(isa, kLimits, kScalarLimits);
 }

@@ -1,6 +1,7 @@
 // Random weights in every format, for tests and benchmarks.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstring>
 #include <random>
@@ -52,6 +53,16 @@ inline std::vector<uint8_t> RandomWeights(DType type, int64_t rows, int64_t cols
     if (Traits(type).has_min) half(block + 2, scale(random) * small);
   }
   return bytes;
+}
+
+// Every byte of a stored matrix of a group-quantized type becomes `fill`, but for its blocks' scales.
+inline void FillQuants(DType type, uint8_t fill, std::vector<uint8_t>& bytes) {
+  const std::vector<uint8_t> scales = bytes;
+  std::fill(bytes.begin(), bytes.end(), fill);
+  const size_t at = type == DType::kQ6_K ? 208 : 0, size = Traits(type).has_min ? 4 : 2;
+  for (size_t block = at; block < bytes.size(); block += static_cast<size_t>(Info(type).block_bytes)) {
+    std::copy_n(&scales[block], size, &bytes[block]);
+  }
 }
 
 }  // namespace linnet::kernels::testing

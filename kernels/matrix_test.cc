@@ -11,6 +11,7 @@
 namespace linnet::kernels {
 namespace {
 
+using testing::FillQuants;
 using testing::RandomFloats;
 using testing::RandomWeights;
 using testing::ScopedIsa;
@@ -118,13 +119,7 @@ TEST_P(QuantMatrix, LargestValuesDoNotOverflow) {
   for (const uint8_t fill : {0xFF, 0x00, 0x80, 0x7F}) {
     std::mt19937 random(3);
     auto bytes = RandomWeights(GetParam(), n, k, random);
-    const auto scales = bytes;
-    std::fill(bytes.begin(), bytes.end(), fill);
-    const DTypeInfo& info = Info(GetParam());
-    for (size_t at = 0; at < bytes.size(); at += info.block_bytes) {
-      const size_t d = GetParam() == DType::kQ6_K ? 208 : 0, size = Traits(GetParam()).has_min ? 4 : 2;
-      std::copy_n(scales.begin() + at + d, size, bytes.begin() + at + d);
-    }
+    FillQuants(GetParam(), fill, bytes);
     for (const float sign : {1.0f, -1.0f}) {
       for (const int64_t m : {1, 40}) {
         const std::vector<float> x(static_cast<size_t>(m * k), sign);

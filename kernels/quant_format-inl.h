@@ -47,9 +47,10 @@ constexpr int kByteGroup = kGroup / 4 * kQuadBytes;
 // Which instructions make the dot products.
 enum class Dot {
   kPairwise16,  // u8 x s8 pairs into 16 bits (maddubs), then into 32 bits
-  kFourWay,     // four at once into 32 bits: vpdpbusd, usdot, or what Highway makes of it
+  kFourWay,     // four at once into 32 bits: vpdpbusd
   kVexVnni,     // vpdpbusd of 256-bit vectors, on CPUs that have it without AVX-512
-  kSdot,        // signed by signed four-way (ARMv8.2 dotprod)
+  kWidening,    // s8 x s8 into 16 bits each (smull and smlal of NEON), then into 32 bits
+  kSdot,        // s8 x s8 four-way (ARMv8.2 dotprod)
 };
 
 template <DType kType, int kBits_, int kOffset_, bool kHasMin_, bool kSuper_, int kScales_, Dot kDot_>
@@ -67,7 +68,7 @@ struct Format {
   // 8-bit weights do not fit even once: there the sign moves from the weight to the activation.
   static constexpr bool kSignTrick = kDot == Dot::kPairwise16 && kBits == 8;
   // 8-bit weights are multiplied as signed numbers, so that the offset is no matter.
-  static constexpr bool kSigned8 = kBits == 8 && (kSignTrick || kDot == Dot::kSdot);
+  static constexpr bool kSigned8 = kBits == 8 && (kSignTrick || kDot == Dot::kSdot || kDot == Dot::kWidening);
 };
 template <Dot kDot>
 struct Formats {
@@ -87,11 +88,15 @@ HWY_INLINE VU8 Quad(const uint8_t* HWY_RESTRICT quants) {
   if constexpr (F::kBits == 8) {
     return hn::LoadU(du8, quants + kQuad * kQuadBytes);
   } else {
-    const VU8 mask = hn::Set(du8, 0x0F);
     const VU8 both = hn::LoadU(du8, quants + kQuad % 4 * kQuadBytes);
-    VU8 q = both;
-    if constexpr (kQuad >= 4) q = hn::BitCast(du8, hn::ShiftRight<4>(hn::BitCast(du16, both)));
-    q = hn::And(q, mask);
+    VU8 q;
+    if constexpr (kQuad < 4) {
+      q = hn::And(both, hn::Set(du8, 0x0F));
+    } else if constexpr (HWY_ARCH_ARM) {
+      q = hn::ShiftRight<4>(both);  // of bytes: x86 has no such instruction
+    } else {
+      q = hn::And(hn::BitCast(du8, hn::ShiftRight<4>(hn::BitCast(du16, both))), hn::Set(du8, 0x0F));
+    }
     // High bits are shifted to bit 4 and up; what a 16-bit shift carries over from the neighbour is masked off.
     constexpr int kFrom = F::kBits == 5 ? kQuad : 2 * (kQuad % 4);
     if constexpr (F::kBits > 4) {

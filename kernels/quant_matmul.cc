@@ -1,3 +1,4 @@
+// Products on x86; quant_matmul_neon.cc has those on ARM.
 #include "kernels/quant_matmul.h"
 
 #include <algorithm>
@@ -10,50 +11,16 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "kernels/quant_format-inl.h"
+#include "kernels/quant_steps-inl.h"
 // clang-format on
 
-#if LINNET_SIMD_TARGET
+#if LINNET_SIMD_TARGET && HWY_ARCH_X86
 HWY_BEFORE_NAMESPACE();
 namespace linnet::kernels::HWY_NAMESPACE {
 
 // Rows of x that one pass over a tile's weights serves: as many as there are registers for.
-#if HWY_ARCH_X86
 constexpr int kMaxRows = HWY_TARGET <= HWY_AVX3_DL ? 16 : HWY_TARGET == HWY_AVX3 ? 8 : 4;
-#else
-constexpr int kMaxRows = 4;
-#endif
 static_assert(kActivationBlock % kMaxRows == 0);
-
-// Many rows go through a tile together, some groups at a time, so that these groups' weights are unpacked once and both
-// they (8 KB) and the rows' activations (24 KB) stay in the first-level cache.
-constexpr int64_t kPassRows = 32;
-constexpr int64_t kPassGroups = 16;
-static_assert(kPassRows % kActivationBlock == 0);
-
-// How far ahead of the weights that are multiplied those that follow are brought into the second-level cache, and from
-// there into the first. The hardware alone stops at the end of each 4 KB: with it one row reaches two thirds of the
-// bandwidth that plain reads have, with this nine tenths.
-constexpr int64_t kAheadL1Bytes = 2048, kAheadL2Bytes = 20480;
-constexpr int64_t kLineBytes = 64;
-
-// Prefetches as many bytes as a tile has, in as many steps as it has groups.
-class TileAhead {
- public:
-  HWY_INLINE TileAhead(const QuantLayout& layout, const uint8_t* tile)
-      : next_(tile), end_(tile), step_((layout.tile_bytes + layout.groups - 1) / layout.groups) {}
-  HWY_INLINE void Step() {
-    end_ += step_;
-    for (; next_ < end_; next_ += kLineBytes) {
-      __builtin_prefetch(next_ + kAheadL1Bytes, 0, 3);
-      __builtin_prefetch(next_ + kAheadL2Bytes, 0, 2);
-    }
-  }
-
- private:
-  const uint8_t* next_;
-  const uint8_t* end_;
-  const int64_t step_;
-};
 
 HWY_INLINE VI8 BroadcastQuad(const int8_t* HWY_RESTRICT q) {
   int32_t four;
@@ -64,12 +31,8 @@ HWY_INLINE VI8 BroadcastQuad(const int8_t* HWY_RESTRICT q) {
 // Keeps a sum where the code makes it. Compilers otherwise reassociate chains of integer additions into trees, for
 // which every product has to stay alive: ten times the registers that there are.
 template <class V>
-HWY_INLINE void Pin([[maybe_unused]] V& v) {
-#if HWY_ARCH_X86
+HWY_INLINE void Pin(V& v) {
   asm("" : "+x"(v.raw));
-#elif HWY_ARCH_ARM
-  asm("" : "+w"(v.raw));
-#endif
 }
 
 template <class F>
@@ -78,12 +41,6 @@ HWY_INLINE VI32 DotFour(VU8 w, VI8 a, VI32 sum) {
   if constexpr (F::kDot == Dot::kVexVnni) {
     // Highway has no target with this instruction and without AVX-512.
     asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum.raw) : "x"(w.raw), "x"(a.raw));
-    return sum;
-  }
-#elif HWY_ARCH_ARM_A64
-  if constexpr (F::kDot == Dot::kSdot) {
-    // Signed by signed: weights below 128 are the same either way; for larger ones the caller has flipped the top bit.
-    asm(".arch_extension dotprod\n\tsdot %0.4s, %1.16b, %2.16b" : "+w"(sum.raw) : "w"(w.raw), "w"(a.raw));
     return sum;
   }
 #endif
@@ -101,10 +58,6 @@ HWY_INLINE void AddQuad(const uint8_t* HWY_RESTRICT quants, const ActivationGrou
     const uint8_t* const at = quants + v * kVectorBytes;
     w[v] = kUnpacked ? hn::LoadU(du8, at + kQuad * kQuadBytes) : Quad<F, kQuad>(at);
   }
-  if constexpr (F::kDot == Dot::kSdot && F::kBits == 8) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) w[v] = hn::Xor(w[v], hn::Set(du8, 0x80));
-  }
   if constexpr (F::kDot != Dot::kPairwise16) {
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
@@ -113,7 +66,6 @@ HWY_INLINE void AddQuad(const uint8_t* HWY_RESTRICT quants, const ActivationGrou
       for (int v = 0; v < kVectors; ++v) sum32[r][kScale][v] = DotFour<F>(w[v], a, sum32[r][kScale][v]);
     }
   } else {
-#if HWY_ARCH_X86
     constexpr bool kFirst = kQuad % F::kQuadsPer16 == 0;
     constexpr bool kLast = kQuad % F::kQuadsPer16 == F::kQuadsPer16 - 1;
     [[maybe_unused]] VI8 w_signed[kVectors];
@@ -148,7 +100,6 @@ HWY_INLINE void AddQuad(const uint8_t* HWY_RESTRICT quants, const ActivationGrou
         }
       }
     }
-#endif
   }
 }
 
@@ -272,14 +223,6 @@ HWY_NOINLINE void AddGroups(const QuantSlice& slice, const uint8_t* HWY_RESTRICT
   StoreSums<kRows>(y, sums);
 }
 
-// Calls f.template operator()<kRows>(row) for steps of rows that cover [row, end), the largest first, so that every
-// step is within a block of activations.
-template <int kRows, class Step>
-HWY_INLINE void ForRowSteps(int64_t row, int64_t end, const Step& f) {
-  for (; row + kRows <= end; row += kRows) f.template Do<kRows>(row);
-  if constexpr (kRows > 1) ForRowSteps<kRows / 2>(row, end, f);
-}
-
 template <class F>
 struct TileStep {
   const QuantSlice& slice;
@@ -366,10 +309,7 @@ constexpr QuantMatmulTable MakeTable(Isa isa) {
           Multiply<typename F::Q6_K>};
 }
 
-#if HWY_ARCH_ARM
-constexpr QuantMatmulTable kQuantMatmul = MakeTable<Dot::kFourWay>(Isa::kNeon);
-constexpr QuantMatmulTable kDotprodQuantMatmul = MakeTable<Dot::kSdot>(Isa::kNeonDotprod);
-#elif HWY_TARGET == HWY_AVX2
+#if HWY_TARGET == HWY_AVX2
 constexpr QuantMatmulTable kQuantMatmul = MakeTable<Dot::kPairwise16>(Isa::kAvx2);
 constexpr QuantMatmulTable kVexVnniQuantMatmul = MakeTable<Dot::kVexVnni>(Isa::kAvx2Vnni);
 #elif HWY_TARGET == HWY_AVX3
@@ -380,7 +320,7 @@ constexpr QuantMatmulTable kQuantMatmul = MakeTable<Dot::kFourWay>(Isa::kAvx512V
 
 }  // namespace linnet::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();
-#endif  // LINNET_SIMD_TARGET
+#endif  // LINNET_SIMD_TARGET && HWY_ARCH_X86
 
 #if HWY_ONCE
 namespace linnet::kernels {
@@ -391,10 +331,12 @@ const QuantMatmulTable& QuantMatmulTableFor(Isa isa) {
 #if !LINNET_SIMD_AVX2_ONLY
   if (isa == Isa::kAvx512Amx) return AmxQuantMatmulTable();
 #endif
-#elif defined(__aarch64__)
-  if (isa == Isa::kNeonDotprod) return HWY_NAMESPACE::kDotprodQuantMatmul;
-#endif
   LINNET_SELECT_BY_ISA(isa, kQuantMatmul, kScalarQuantMatmul);
+#elif defined(__aarch64__)
+  return isa == Isa::kScalar ? kScalarQuantMatmul : NeonQuantMatmulTable(isa);
+#else
+  return kScalarQuantMatmul;
+#endif
 }
 
 }  // namespace linnet::kernels

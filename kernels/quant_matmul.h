@@ -35,6 +35,9 @@ const QuantMatmulTable& QuantMatmulTableFor(Isa isa);
 extern const QuantMatmulTable kScalarQuantMatmul;
 #if defined(__x86_64__)
 const QuantMatmulTable& AmxQuantMatmulTable();
+#elif defined(__aarch64__)
+// REQUIRES: not kScalar.
+const QuantMatmulTable& NeonQuantMatmulTable(Isa isa);
 #endif
 
 }  // namespace linnet::kernels

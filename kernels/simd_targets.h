@@ -42,12 +42,13 @@
 
 #elif defined(__aarch64__)
 
-// Isa::kNeon is the baseline; kNeonDotprod is as kNeon but for dot products.
+// Isa::kNeon is the baseline; the others are as kNeon but for dot products.
 #define HWY_COMPILE_ONLY_STATIC
 #define LINNET_SELECT_BY_ISA(isa, table, scalar) \
   switch (isa) {                                 \
     case Isa::kNeon:                             \
     case Isa::kNeonDotprod:                      \
+    case Isa::kNeonI8mm:                         \
       return HWY_NAMESPACE::table;               \
     default:                                     \
       return scalar;                             \

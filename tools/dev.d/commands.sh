@@ -78,7 +78,7 @@ show_build() {
 cmd_build() {
   local preset=${1:-release}
   [[ $# -gt 0 ]] && shift
-  case $preset in release | dev | asan | tsan | fuzz) ;; *) die "no preset '$preset' (release, dev, asan, tsan, fuzz)" ;; esac
+  case $preset in release | dev | asan | tsan | fuzz | aarch64) ;; *) die "no preset '$preset' (release, dev, asan, tsan, fuzz, aarch64)" ;; esac
   build_preset "$preset" "$@"
 }
 
@@ -142,6 +142,11 @@ readonly TSAN_TESTS=(linnet_kernels_thread_pool_test linnet_engine_engine_test l
   linnet_gateway_routing_test linnet_gateway_generate_call_test
   linnet_gateway_worker_table_test linnet_worker_server_control_service_test linnet_worker_server_variant_manager_test)
 
+# What the kernels choose on AArch64, and for each a processor that qemu emulates which has this and nothing better, so that an
+# instruction of another fails: Cortex-A72 (2016, Graviton 1, Raspberry Pi 4), Neoverse N1 (Graviton 2, Ampere Altra) and
+# Neoverse V1 (Graviton 3).
+readonly AARCH64_ISAS=(neon=cortex-a72 neon_dotprod=neoverse-n1 neon_i8mm=neoverse-v1)
+
 any_of() { local IFS='|'; echo "^($*)(_corpus)?\$"; }
 
 cmd_test() {
@@ -183,10 +188,23 @@ test_everything_long() {
     build_preset "$preset"
     ctest_preset "$preset" -LE accuracy
   done
+  test_aarch64_kernels
   cmake -DLINNET_SIMD_AVX2_ONLY=ON "$LINNET_CHECKOUT/build/asan" >/dev/null
   step "fuzzing"
   build_preset fuzz gguf_fuzz tokenizer_fuzz openai_request_fuzz
   "$LINNET_CHECKOUT/tests/fuzz/run.sh" "$LINNET_CHECKOUT/build/fuzz/bin" 300
+}
+
+test_aarch64_kernels() {  # what other machines than x86-64 run has been tested already
+  [[ $(uname -m) == x86_64 ]] || return 0
+  step "kernels on AArch64, emulated"
+  cross_run "$LINNET_CHECKOUT/tools/dev" build aarch64 kernels/all
+  local isa
+  for isa in "${AARCH64_ISAS[@]}"; do
+    step "kernels on AArch64, ${isa%=*}"
+    cross_run env QEMU_CPU="${isa#*=}" LINNET_ISA="${isa%=*}" \
+      ctest --test-dir "$LINNET_CHECKOUT/build/aarch64/kernels" --output-on-failure --no-tests=error
+  done
 }
 
 cmd_bench() {

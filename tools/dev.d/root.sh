@@ -3,14 +3,18 @@
 readonly ROOT_SUITE=trixie
 readonly PEERS_SUITE=sid
 
-package_names() {  # those of tools/packages.txt, or with "sid" those marked =sid
+package_names() {  # those of tools/packages.txt that bear no mark, or with "sid" or "cross" those marked =sid or =cross
   local want=${1:-} line
+  if [[ -z $want && -n ${PACKAGES_INSTEAD:-} ]]; then
+    printf '%s\n' $PACKAGES_INSTEAD
+    return
+  fi
   while read -r line; do
     line=${line#@}
     case $line in
       '' | '#'*) ;;
-      *=sid) [[ $want == sid ]] && echo "${line%=sid}" ;;
-      *) [[ $want == sid ]] || echo "$line" ;;
+      *=*) [[ ${line#*=} != "$want" ]] || echo "${line%=*}" ;;
+      *) [[ -n $want ]] || echo "$line" ;;
     esac
   done <"$LINNET_CHECKOUT/tools/packages.txt"
 }
@@ -198,4 +202,41 @@ peers_run() {
     return
   fi
   in_root "$REPLY" "$@"
+}
+
+# --- the root that builds for AArch64 --------------------------------------------------------------------------------
+
+# One of its own, because some -dev packages are for one architecture at a time. It has what is marked =cross for this
+# machine and, of everything else, the -dev packages for the target.
+install_cross() {
+  in_root "$1" bash -c 'dpkg --add-architecture arm64 && apt-get -qq update' >&2 || return
+  local target
+  # What is the same for every architecture has no name with one.
+  target=$(package_names | grep -e '-dev$' | in_root "$1" bash -c '
+    while read -r p; do
+      if apt-cache show "$p:arm64" >/dev/null 2>&1; then echo "$p:arm64"; else echo "$p"; fi
+    done') || return
+  PACKAGES_INSTEAD="$(package_names cross) $target" install_packages "$1"
+}
+
+cross_hash() {
+  { package_names; package_names sid; package_names cross; declare -f install_packages install_cross make_root; } | sha256sum | cut -c1-16
+}
+
+ensure_cross() {  # from inside the toolchain's root too, once this one is there
+  case $(uname -m) in
+    x86_64) ;;
+    aarch64) die "this machine is an AArch64 one: nothing to cross-build; use the preset release" ;;
+    *) die "AArch64 is cross-built on x86-64 only, not on $(uname -m)" ;;
+  esac
+  ensure_root aarch64 "$ROOT_SUITE" "$(cross_hash)" install_cross
+}
+
+cross_run() {
+  ensure_cross
+  if [[ $# == 0 ]]; then
+    say "cross: ready in $REPLY; run a command there with: tools/dev cross ctest --test-dir build/aarch64"
+    return
+  fi
+  in_root "$REPLY" env LINNET_INSIDE=cross "$@"
 }
