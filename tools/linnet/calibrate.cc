@@ -21,8 +21,6 @@ namespace linnet::cli {
 namespace {
 
 using kernels::Matrix;
-using worker::LayerWeights;
-using worker::TensorRole;
 
 constexpr int64_t kSequenceTokens = 512;
 constexpr size_t kMostTokens = 64 << 10;
