@@ -25,7 +25,7 @@ bool HasTensor(const GgufFile& file, TensorRole role) {
   return file.FindTensor(GgufTensorName(role, 0)) != nullptr || file.FindTensor(GgufFusedName(role, 0)) != nullptr;
 }
 
-// Rows of an embedding table; 0: the tensor check complains about it.
+// Rows of an embedding table; 0: there is none.
 int64_t TableRows(GgufKeys& keys, TensorRole role, int64_t most) {
   const std::string name = GgufTensorName(role, 0);
   const GgufTensor* table = keys.file().FindTensor(name);
@@ -38,7 +38,7 @@ int64_t TableRows(GgufKeys& keys, TensorRole role, int64_t most) {
 
 int64_t VocabSize(GgufKeys& keys) {
   const int64_t rows = TableRows(keys, TensorRole::kTokenEmbedding, kMaxVocab);
-  if (rows == 0) return 0;
+  if (rows == 0) return 0;  // the tensor check complains about it
   const int64_t stated = keys.IntOr("vocab_size", rows, 1, kMaxVocab);
   if (stated != rows) {
     keys.Complain(base::StrCat(keys.Name("vocab_size"), " is ", stated, ", but token_embd.weight has ", rows, " rows"));
@@ -192,7 +192,9 @@ absl::StatusOr<ModelDescription> DescribeModel(const GgufFile& file) {
   if (family->scaled_embeddings) model.embedding_scale = std::sqrt(static_cast<float>(model.model_dim));
   if (family->positions == Positions::kLearned) {
     model.learned_positions = TableRows(keys, TensorRole::kPositions, kMaxContext);
-    if (model.learned_positions > 0 && model.context_tokens > model.learned_positions) {
+    if (model.learned_positions == 0) {
+      keys.Complain("tensor position_embd.weight is missing, or is no table");
+    } else if (model.context_tokens > model.learned_positions) {
       keys.Complain(base::StrCat(keys.Name("context_length"), " is ", model.context_tokens,
                                  ", but position_embd.weight has ", model.learned_positions, " rows"));
     }

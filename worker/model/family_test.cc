@@ -78,6 +78,14 @@ TEST(BindTensors, AFusedTensorOfTooFewRowsIsRefused) {
               HasSubstr("blk.2.attn_qkv.weight has shape [64, 128], should have [64, 192]"));
 }
 
+TEST(DescribeModel, MissingPositionsAreNamed) {
+  std::string bytes = *base::ReadFile("tests/golden/tiny/gpt2.gguf");
+  bytes.replace(bytes.find("position_embd.weight"), 20, "position_embx.weight");
+  const auto file = *GgufFile::Parse({reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()}, "test.gguf");
+  EXPECT_THAT(std::string(DescribeModel(*file).status().message()),
+              HasSubstr("tensor position_embd.weight is missing"));
+}
+
 TEST(DescribeModel, AnUnknownArchitectureIsNamedWithThoseThatAreKnown) {
   std::string bytes = *base::ReadFile("tests/golden/tiny/bloom.gguf");
   const size_t at = bytes.find("bloom", bytes.find("general.architecture"));
