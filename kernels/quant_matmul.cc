@@ -166,23 +166,6 @@ HWY_INLINE void AddGroupOfRows(const QuantLayout& layout, const uint8_t* HWY_RES
   }
 }
 
-template <int kRows>
-HWY_INLINE void LoadSums(const float* HWY_RESTRICT sums, VF (*HWY_RESTRICT y)[kVectors]) {
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) y[r][v] = hn::Load(df, sums + r * kTileRows + v * kRowLanes);
-  }
-}
-template <int kRows>
-HWY_INLINE void StoreSums(const VF (*HWY_RESTRICT y)[kVectors], float* HWY_RESTRICT sums) {
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) hn::Store(y[r][v], df, sums + r * kTileRows + v * kRowLanes);
-  }
-}
-
 // Few rows: kRows of them, from `row` on, with one tile, its weights unpacked in registers. The first ones bring the
 // tiles that follow into the cache.
 template <class F, int kRows>
@@ -224,16 +207,6 @@ HWY_NOINLINE void AddGroups(const QuantSlice& slice, const uint8_t* HWY_RESTRICT
 }
 
 template <class F>
-struct TileStep {
-  const QuantSlice& slice;
-  int64_t begin, end;  // tiles
-  template <int kRows>
-  HWY_INLINE void Do(int64_t row) const {
-    for (int64_t tile = begin; tile < end; ++tile) MultiplyTile<F, kRows>(slice, tile, row);
-  }
-};
-
-template <class F>
 struct PassStep {
   const QuantSlice& slice;
   const uint8_t* tile;
@@ -248,16 +221,6 @@ struct PassStep {
                         sums + (row - first_row) * kTileRows);
   }
 };
-
-template <class F>
-void MultiplyFew(const QuantSlice& slice) {
-  // Some tiles stay in the first-level cache while rows pass by.
-  constexpr int64_t kCachedBytes = 20 << 10;
-  const int64_t tiles = std::max<int64_t>(1, kCachedBytes / slice.layout->tile_bytes);
-  for (int64_t begin = slice.begin_tile; begin < slice.end_tile; begin += tiles) {
-    ForRowSteps<kMaxRows>(0, slice.x_rows, TileStep<F>{slice, begin, std::min(slice.end_tile, begin + tiles)});
-  }
-}
 
 template <class F>
 void MultiplyMany(const QuantSlice& slice) {
@@ -291,7 +254,7 @@ void Multiply(const QuantSlice& slice) {
   if (slice.x_rows > kMaxRows) {
     MultiplyMany<F>(slice);
   } else {
-    MultiplyFew<F>(slice);
+    MultiplyFew<F, kMaxRows>(slice);
   }
 }
 

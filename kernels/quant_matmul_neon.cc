@@ -236,11 +236,7 @@ HWY_NOINLINE void MultiplyTile(const QuantSlice& slice, int64_t tile_index, int6
     AddGroupOfRows<F, kRows>(PackedGroup<F>{layout, tile, g}, x, y);
   }
   HWY_ALIGN float sums[kRows * kTileRows];
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) hn::Store(y[r][v], df, sums + r * kTileRows + v * kRowLanes);
-  }
+  StoreSums<kRows>(y, sums);
   FinishTile(slice, tile_index, row, row + kRows, sums);
 }
 
@@ -249,17 +245,9 @@ template <class F, int kRows>
 HWY_NOINLINE void AddGroups(const UnpackedGroup<F>* HWY_RESTRICT groups, int64_t count,
                             const ActivationGroup* HWY_RESTRICT x, int64_t stride, float* HWY_RESTRICT sums) {
   VF y[kRows][kVectors];
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) y[r][v] = hn::Load(df, sums + r * kTileRows + v * kRowLanes);
-  }
+  LoadSums<kRows>(sums, y);
   for (int64_t g = 0; g < count; ++g, x += stride) AddGroupOfRows<F, kRows>(groups[g], x, y);
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) hn::Store(y[r][v], df, sums + r * kTileRows + v * kRowLanes);
-  }
+  StoreSums<kRows>(y, sums);
 }
 
 // --- i8mm ------------------------------------------------------------------------------------------------------------
@@ -388,27 +376,6 @@ HWY_INLINE void UnpairSums(float* sums) {
 
 // --- passes over tiles and rows --------------------------------------------------------------------------------------
 
-template <class F>
-struct TileStep {
-  const QuantSlice& slice;
-  int64_t begin, end;  // tiles
-  template <int kRows>
-  HWY_INLINE void Do(int64_t row) const {
-    for (int64_t tile = begin; tile < end; ++tile) MultiplyTile<F, kRows>(slice, tile, row);
-  }
-};
-
-template <class F>
-void MultiplyFew(const QuantSlice& slice) {
-  // Some tiles stay in the first-level cache while rows pass by.
-  constexpr int64_t kCachedBytes = 20 << 10;
-  const int64_t tiles = std::max<int64_t>(1, kCachedBytes / slice.layout->tile_bytes);
-  for (int64_t begin = slice.begin_tile; begin < slice.end_tile; begin += tiles) {
-    ForRowSteps<kMaxRowsOf<F::kDot>>(0, slice.x_rows,
-                                     TileStep<F>{slice, begin, std::min(slice.end_tile, begin + tiles)});
-  }
-}
-
 // How many rows go over groups that were unpacked for it.
 template <class F>
 struct BytesWay {
@@ -480,7 +447,7 @@ void Multiply(const QuantSlice& slice) {
   if (slice.x_rows > kMaxRowsOf<F::kDot>) {
     MultiplyMany<Way<F>>(slice);
   } else {
-    MultiplyFew<F>(slice);
+    MultiplyFew<F, kMaxRowsOf<F::kDot>>(slice);
   }
 }
 

@@ -7,8 +7,12 @@
 #define LINNET_KERNELS_QUANT_STEPS_INL_H_
 #endif
 
+#include <algorithm>
+
 #include "hwy/highway.h"
 #include "kernels/activations.h"
+#include "kernels/quant_format-inl.h"
+#include "kernels/quant_matmul.h"
 #include "kernels/quant_pack.h"
 
 #if LINNET_SIMD_TARGET
@@ -52,6 +56,49 @@ template <int kRows, class Step>
 HWY_INLINE void ForRowSteps(int64_t row, int64_t end, const Step& f) {
   for (; row + kRows <= end; row += kRows) f.template Do<kRows>(row);
   if constexpr (kRows > 1) ForRowSteps<kRows / 2>(row, end, f);
+}
+
+// Sums of kRows rows, [row][16].
+template <int kRows>
+HWY_INLINE void LoadSums(const float* HWY_RESTRICT sums, VF (*HWY_RESTRICT y)[kVectors]) {
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) y[r][v] = hn::Load(df, sums + r * kTileRows + v * kRowLanes);
+  }
+}
+template <int kRows>
+HWY_INLINE void StoreSums(const VF (*HWY_RESTRICT y)[kVectors], float* HWY_RESTRICT sums) {
+#pragma GCC unroll 16
+  for (int r = 0; r < kRows; ++r) {
+#pragma GCC unroll 4
+    for (int v = 0; v < kVectors; ++v) hn::Store(y[r][v], df, sums + r * kTileRows + v * kRowLanes);
+  }
+}
+
+// kRows rows of x, from `row` on, with one tile: what the file that includes this makes of it.
+template <class F, int kRows>
+void MultiplyTile(const QuantSlice& slice, int64_t tile_index, int64_t row);
+
+template <class F>
+struct TileStep {
+  const QuantSlice& slice;
+  int64_t begin, end;  // tiles
+  template <int kRows>
+  HWY_INLINE void Do(int64_t row) const {
+    for (int64_t tile = begin; tile < end; ++tile) MultiplyTile<F, kRows>(slice, tile, row);
+  }
+};
+
+// Rows few enough to unpack a tile's weights for each step of them.
+template <class F, int kMaxRows>
+void MultiplyFew(const QuantSlice& slice) {
+  // Some tiles stay in the first-level cache while rows pass by.
+  constexpr int64_t kCachedBytes = 20 << 10;
+  const int64_t tiles = std::max<int64_t>(1, kCachedBytes / slice.layout->tile_bytes);
+  for (int64_t begin = slice.begin_tile; begin < slice.end_tile; begin += tiles) {
+    ForRowSteps<kMaxRows>(0, slice.x_rows, TileStep<F>{slice, begin, std::min(slice.end_tile, begin + tiles)});
+  }
 }
 
 }  // namespace linnet::kernels::HWY_NAMESPACE

@@ -58,9 +58,7 @@ class ChatTemplateTest : public ::testing::Test {
     return static_cast<int>(std::count(ids.begin(), ids.end(), id));
   }
   std::string Decode(const std::vector<TokenId>& ids) {
-    std::string text;
-    for (TokenId id : ids) text.append(vocabulary_.tokenizer->TokenBytes(id, true));
-    return text;
+    return worker::Decode(*vocabulary_.tokenizer, ids, /*special=*/true);
   }
 
   TokenizerFile vocabulary_;

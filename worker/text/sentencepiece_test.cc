@@ -21,12 +21,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using Ids = std::vector<TokenId>;
 
-std::string Decode(const Tokenizer& tokenizer, const Ids& ids) {
-  std::string text;
-  for (TokenId id : ids) text.append(tokenizer.TokenBytes(id));
-  return text;
-}
-
 TokenId IdOf(const VocabularyBuilder& builder, const std::string& text) {
   const auto at = std::find(builder.tokens.begin(), builder.tokens.end(), text);
   EXPECT_NE(at, builder.tokens.end()) << text;

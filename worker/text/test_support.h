@@ -31,6 +31,12 @@ inline std::string FromHex(const std::string& hex) {
   return bytes;
 }
 
+inline std::string Decode(const Tokenizer& tokenizer, const std::vector<TokenId>& ids, bool special = false) {
+  std::string text;
+  for (TokenId id : ids) text.append(tokenizer.TokenBytes(id, special));
+  return text;
+}
+
 // A tokenizer with the bytes that it was made from.
 struct TokenizerFile {
   std::string bytes;

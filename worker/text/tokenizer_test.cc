@@ -20,12 +20,6 @@ using ::testing::HasSubstr;
 using ::testing::Not;
 using Ids = std::vector<TokenId>;
 
-std::string Decode(const Tokenizer& tokenizer, const Ids& ids, bool special = false) {
-  std::string text;
-  for (TokenId id : ids) text.append(tokenizer.TokenBytes(id, special));
-  return text;
-}
-
 std::string ErrorText(const VocabularyBuilder& builder) {
   const absl::Status status = builder.Error();
   EXPECT_EQ(status.code(), absl::StatusCode::kInvalidArgument) << status;
