@@ -71,7 +71,8 @@ int64_t MultiplyAdds(int64_t rounds) {
   return rounds * kChains * static_cast<int64_t>(hn::MaxLanes(d)) * 2;
 }
 
-// Products whose pairs fit in 16 bits kPer16 times.
+// Products whose pairs fit in 16 bits kPer16 times. Those of 8-bit weights, which fit once, do so only when the sign
+// has moved from the weight to the activation: an exclusive or more.
 template <int kPer16>
 int64_t DotProducts(int64_t rounds) {
   const hn::CappedTag<uint8_t, 64> du8;
@@ -87,12 +88,14 @@ int64_t DotProducts(int64_t rounds) {
     constexpr int kSums = 8;  // additions take one cycle each
     auto ones = hn::Set(di16, int16_t{1});
     Opaque(ones);
+    auto sign = hn::Zero(di8);
+    Opaque(sign);
     hn::Vec<decltype(di32)> sum[kSums];
     for (auto& s : sum) s = hn::Zero(di32);
     for (int64_t r = 0; r < rounds; ++r) {
 #pragma GCC unroll 16
       for (int c = 0; c < kSums; ++c) {
-        auto pairs = hn::SatWidenMulPairwiseAdd(di16, w, x);
+        auto pairs = hn::SatWidenMulPairwiseAdd(di16, w, kPer16 == 1 ? hn::Xor(x, sign) : x);
         Opaque(x);
 #pragma GCC unroll 8
         for (int i = 1; i < kPer16; ++i) {
@@ -152,7 +155,7 @@ constexpr std::string_view Names(int per16) {
   if (!kPairwise16) return HWY_ARCH_X86 ? "vpdpbusd" : "dot product of 8-bit integers, by four";
   switch (per16) {
     case 1:
-      return "vpmaddubsw, vpmaddwd, vpaddd";
+      return "vpxor, vpmaddubsw, vpmaddwd, vpaddd";
     case 2:
       return "2 vpmaddubsw, vpaddw, vpmaddwd, vpaddd";
     case 4:

@@ -178,12 +178,15 @@ HWY_INLINE VI32 StartSum(const ActivationGroup& x, int scale) {
   }
 }
 
+HWY_INLINE VF AddDot(VF y, VI32 dot, VF scale, const ActivationGroup& x) {
+  return hn::MulAdd(hn::ConvertTo(df, dot), hn::Mul(scale, hn::Set(df, x.scale)), y);
+}
+HWY_INLINE VF AddMin(VF y, VF min, const ActivationGroup& x) { return hn::MulAdd(min, hn::Set(df, x.scaled_sum), y); }
 template <class F>
 HWY_INLINE VF AddGroup(VF y, const VI32* dot, const GroupScales<F>& w, const ActivationGroup& x) {
-  const VF x_scale = hn::Set(df, x.scale);
-  y = hn::MulAdd(hn::ConvertTo(df, dot[0]), hn::Mul(w.scale[0], x_scale), y);
-  if constexpr (F::kScales == 2) y = hn::MulAdd(hn::ConvertTo(df, dot[1]), hn::Mul(w.scale[1], x_scale), y);
-  if constexpr (F::kHasMin) y = hn::MulAdd(w.min, hn::Set(df, x.scaled_sum), y);
+  y = AddDot(y, dot[0], w.scale[0], x);
+  if constexpr (F::kScales == 2) y = AddDot(y, dot[1], w.scale[1], x);
+  if constexpr (F::kHasMin) y = AddMin(y, w.min, x);
   return y;
 }
 

@@ -3,6 +3,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <span>
+#include <type_traits>
 
 // clang-format off
 #undef HWY_TARGET_INCLUDE
@@ -47,79 +49,191 @@ HWY_INLINE VI32 DotFour(VU8 w, VI8 a, VI32 sum) {
   return hn::SumOfMulQuadAccumulate(di32, w, a, sum);
 }
 
-// Quad kQuad of a group for all rows. Pairwise: sums of products stay in 16 bits until they could overflow.
-template <class F, int kQuad, int kRows, bool kUnpacked>
-HWY_INLINE void AddQuad(const uint8_t* HWY_RESTRICT quants, const ActivationGroup* HWY_RESTRICT x,
-                        VI16 (*HWY_RESTRICT sum16)[kVectors], VI32 (*HWY_RESTRICT sum32)[F::kScales][kVectors]) {
-  constexpr int kScale = F::kScales == 2 ? kQuad / 4 : 0;
-  VU8 w[kVectors];
+// A group of a tile as it is packed: weights and scales are unpacked in registers.
+template <class F>
+struct PackedGroup {
+  static constexpr bool kReady = false;
+  const QuantLayout& layout;
+  const uint8_t* HWY_RESTRICT tile;
+  int64_t g;
+  const uint8_t* HWY_RESTRICT quants;
+
+  template <int kQuad>
+  HWY_INLINE VU8 Weights(int v) const {
+    return Quad<F, kQuad>(quants + v * kVectorBytes);
+  }
+  HWY_INLINE GroupScales<F> Scales(int v) const {
+    GroupScales<F> scales;
+    LoadScales<F>(layout, tile, v * kRowLanes, g, scales);
+    return scales;
+  }
+};
+
+// Where the sign moves from the weight to the activation: -1 for negative weights, and the sum of their magnitudes.
+struct Signs {
+  int8_t signs[kByteGroup];
+  int32_t starts[kTileRows];
+};
+struct NoSigns {};
+
+// A group of a tile that was made ready for many rows.
+template <class F>
+struct ReadyGroup : std::conditional_t<F::kSignTrick, Signs, NoSigns> {
+  static constexpr bool kReady = true;
+  uint8_t bytes[kByteGroup];  // a weight each; where the sign moves, its magnitude
+  float scales[F::kScales][kTileRows];
+  float mins[kTileRows];
+
+  template <int kQuad>
+  HWY_INLINE VU8 Weights(int v) const {
+    return hn::Load(du8, bytes + kQuad * kQuadBytes + v * kVectorBytes);
+  }
+  HWY_INLINE GroupScales<F> Scales(int v) const {
+    GroupScales<F> loaded;
+    for (int s = 0; s < F::kScales; ++s) loaded.scale[s] = hn::Load(df, scales[s] + v * kRowLanes);
+    if constexpr (F::kHasMin) loaded.min = hn::Load(df, mins + v * kRowLanes);
+    return loaded;
+  }
+};
+
+// Magnitudes and signs of 8-bit weights. For a negative weight w the product w * a is |w| * ~a + |w|, since ~a = -a -
+// 1: a's sign is changed by an exclusive or, and the rest is the same for all rows.
+template <class F>
+HWY_INLINE void SplitSigns(const uint8_t* HWY_RESTRICT quants, ReadyGroup<F>& ready) {
+  for (int v = 0; v < kVectors; ++v) {
+    VI16 negative = hn::Zero(di16);
+    for (int q = 0; q < kGroup / 4; ++q) {
+      const int64_t at = q * kQuadBytes + v * kVectorBytes;
+      const VI8 w = hn::BitCast(di8, hn::Xor(hn::LoadU(du8, quants + at), hn::Set(du8, 0x80)));
+      const VU8 magnitude = hn::BitCast(du8, hn::Abs(w));  // -128 becomes 128
+      const VI8 sign = hn::BroadcastSignBit(w);
+      hn::Store(magnitude, du8, ready.bytes + at);
+      hn::Store(sign, di8, ready.signs + at);
+      negative = hn::Add(negative, hn::SatWidenMulPairwiseAdd(di16, magnitude, sign));
+    }
+    const VI32 sum = hn::WidenMulPairwiseAdd(di32, negative, hn::Set(di16, -1));
+    hn::Store(sum, di32, ready.starts + v * kRowLanes);
+  }
+}
+
+template <class F>
+HWY_INLINE void MakeReady(const PackedGroup<F>& packed, ReadyGroup<F>& ready) {
+  if constexpr (F::kSignTrick) {
+    SplitSigns<F>(packed.quants, ready);
+  } else {
+    UnpackQuads<F, 0>(packed.quants, ready.bytes);
+  }
+  for (int v = 0; v < kVectors; ++v) {
+    const GroupScales<F> scales = packed.Scales(v);
+    for (int s = 0; s < F::kScales; ++s) hn::Store(scales.scale[s], df, ready.scales[s] + v * kRowLanes);
+    if constexpr (F::kHasMin) hn::Store(scales.min, df, ready.mins + v * kRowLanes);
+  }
+}
+
+// Sixteen products of each vector of weights with row x's four activations, in pairs.
+template <class F, int kQuad, class Group>
+HWY_INLINE void MultiplyPairs(const Group& group, const VU8 (&w)[kVectors], VI8 a, VI16 (&products)[kVectors]) {
 #pragma GCC unroll 4
   for (int v = 0; v < kVectors; ++v) {
-    const uint8_t* const at = quants + v * kVectorBytes;
-    w[v] = kUnpacked ? hn::LoadU(du8, at + kQuad * kQuadBytes) : Quad<F, kQuad>(at);
+    if constexpr (!F::kSignTrick) {
+      products[v] = hn::SatWidenMulPairwiseAdd(di16, w[v], a);
+    } else if constexpr (Group::kReady) {
+      const VI8 sign = hn::Load(di8, group.signs + kQuad * kQuadBytes + v * kVectorBytes);
+      products[v] = hn::SatWidenMulPairwiseAdd(di16, w[v], hn::Xor(a, sign));
+    } else {
+      const VI8 w_signed = hn::BitCast(di8, hn::Xor(w[v], hn::Set(du8, 0x80)));
+      const VU8 magnitude = hn::BitCast(du8, hn::Abs(w_signed));  // -128 becomes 128
+      products[v] = hn::SatWidenMulPairwiseAdd(di16, magnitude, hn::IfNegativeThenNegOrUndefIfZero(w_signed, a));
+    }
   }
-  if constexpr (F::kDot != Dot::kPairwise16) {
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      const VI8 a = BroadcastQuad(x[r].q + 4 * kQuad);
-#pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) sum32[r][kScale][v] = DotFour<F>(w[v], a, sum32[r][kScale][v]);
-    }
+}
+
+template <class F, class Group>
+HWY_INLINE VI32 StartOf(const Group& group, const ActivationGroup& x, int scale, int v) {
+  if constexpr (F::kSignTrick && Group::kReady) {
+    return hn::Load(di32, group.starts + v * kRowLanes);
   } else {
-    constexpr bool kFirst = kQuad % F::kQuadsPer16 == 0;
-    constexpr bool kLast = kQuad % F::kQuadsPer16 == F::kQuadsPer16 - 1;
-    [[maybe_unused]] VI8 w_signed[kVectors];
-    if constexpr (F::kSignTrick) {
+    return StartSum<F>(x, scale);
+  }
+}
+
+// Quad kQuad of a group for all rows. Pairwise: sums of products stay in 16 bits until they could overflow.
+template <class F, int kQuad, int kRows, class Group>
+HWY_INLINE void AddQuad(const Group& group, const ActivationGroup* HWY_RESTRICT x, VI16 (*HWY_RESTRICT sum16)[kVectors],
+                        VI32 (*HWY_RESTRICT sum32)[kVectors]) {
+  constexpr int kQuadsPerScale = kGroup / 4 / F::kScales;
+  constexpr int kScale = kQuad / kQuadsPerScale;
+  VU8 w[kVectors];
 #pragma GCC unroll 4
-      for (int v = 0; v < kVectors; ++v) {
-        w_signed[v] = hn::BitCast(di8, hn::Xor(w[v], hn::Set(du8, 0x80)));
-        w[v] = hn::BitCast(du8, hn::Abs(w_signed[v]));  // -128 becomes 128
-      }
-    }
-    const VI16 ones = hn::Set(di16, 1);
+  for (int v = 0; v < kVectors; ++v) w[v] = group.template Weights<kQuad>(v);
 #pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-      const VI8 a = BroadcastQuad(x[r].q + 4 * kQuad);
+  for (int r = 0; r < kRows; ++r) {
+    const VI8 a = BroadcastQuad(x[r].q + 4 * kQuad);
+    if constexpr (F::kDot != Dot::kPairwise16) {
 #pragma GCC unroll 4
       for (int v = 0; v < kVectors; ++v) {
-        VI16 products;
-        if constexpr (F::kSignTrick) {
-          products = hn::SatWidenMulPairwiseAdd(di16, w[v], hn::IfNegativeThenNegOrUndefIfZero(w_signed[v], a));
-        } else {
-          products = hn::SatWidenMulPairwiseAdd(di16, w[v], a);
-        }
+        if constexpr (kQuad % kQuadsPerScale == 0) sum32[r][v] = StartOf<F>(group, x[r], kScale, v);
+        sum32[r][v] = DotFour<F>(w[v], a, sum32[r][v]);
+      }
+    } else {
+      constexpr bool kFirst = kQuad % F::kQuadsPer16 == 0;
+      constexpr bool kLast = kQuad % F::kQuadsPer16 == F::kQuadsPer16 - 1;
+      VI16 products[kVectors];
+      MultiplyPairs<F, kQuad>(group, w, a, products);
+#pragma GCC unroll 4
+      for (int v = 0; v < kVectors; ++v) {
         if constexpr (!kFirst) {
-          products = hn::Add(sum16[r][v], products);
-          Pin(products);
+          products[v] = hn::Add(sum16[r][v], products[v]);
+          Pin(products[v]);
         }
         if constexpr (kLast) {
-          sum32[r][kScale][v] = hn::Add(sum32[r][kScale][v], hn::WidenMulPairwiseAdd(di32, products, ones));
-          Pin(sum32[r][kScale][v]);
+          if constexpr (kQuad % kQuadsPerScale < F::kQuadsPer16) sum32[r][v] = StartOf<F>(group, x[r], kScale, v);
+          sum32[r][v] = hn::Add(sum32[r][v], hn::WidenMulPairwiseAdd(di32, products[v], hn::Set(di16, 1)));
+          Pin(sum32[r][v]);
         } else {
-          sum16[r][v] = products;
+          sum16[r][v] = products[v];
         }
       }
     }
   }
 }
 
+// The quads from kQuad on that share a scale with it.
+template <class F, int kQuad, int kRows, class Group>
+HWY_INLINE void AddQuads(const Group& group, const ActivationGroup* HWY_RESTRICT x,
+                         VI16 (*HWY_RESTRICT sum16)[kVectors], VI32 (*HWY_RESTRICT sum32)[kVectors]) {
+  AddQuad<F, kQuad, kRows>(group, x, sum16, sum32);
+  if constexpr ((kQuad + 1) % (kGroup / 4 / F::kScales) != 0) AddQuads<F, kQuad + 1, kRows>(group, x, sum16, sum32);
+}
+
+// y += scale kScale * dot, then of the next scale.
+template <class F, int kScale, int kRows, class Group>
+HWY_INLINE void AddScales(const Group& group, const ActivationGroup* HWY_RESTRICT x, VF (*HWY_RESTRICT y)[kVectors]) {
+  VI16 sum16[kRows][kVectors];
+  VI32 sum32[kRows][kVectors];
+  AddQuads<F, kScale*(kGroup / 4 / F::kScales), kRows>(group, x, sum16, sum32);
+#pragma GCC unroll 4
+  for (int v = 0; v < kVectors; ++v) {
+    const GroupScales<F> scales = group.Scales(v);
+#pragma GCC unroll 16
+    for (int r = 0; r < kRows; ++r) {
+      y[r][v] = AddDot(y[r][v], sum32[r][v], scales.scale[kScale], x[r]);
+      if constexpr (F::kHasMin && kScale == F::kScales - 1) y[r][v] = AddMin(y[r][v], scales.min, x[r]);
+    }
+  }
+  if constexpr (kScale + 1 < F::kScales) AddScales<F, kScale + 1, kRows>(group, x, y);
+}
+
 // One group for kRows rows of x: y += scale * dot (+ min * sum).
-template <class F, int kRows, bool kUnpacked>
-HWY_INLINE void AddGroupOfRows(const QuantLayout& layout, const uint8_t* HWY_RESTRICT tile, int64_t g,
-                               const uint8_t* HWY_RESTRICT quants, const ActivationGroup* HWY_RESTRICT x,
+template <class F, int kRows, class Group>
+HWY_INLINE void AddGroupOfRows(const Group& group, const ActivationGroup* HWY_RESTRICT x,
                                VF (*HWY_RESTRICT y)[kVectors]) {
   if constexpr (F::kDot == Dot::kFourWay && kVectors == 1) {
     // The group's weights stay in registers, rows pass by.
-    GroupScales<F> scales;
-    LoadScales<F>(layout, tile, 0, g, scales);
-    VU8 w[8];
-    if constexpr (kUnpacked) {
-#pragma GCC unroll 8
-      for (int q = 0; q < 8; ++q) w[q] = hn::LoadU(du8, quants + q * kQuadBytes);
-    } else {
-      w[0] = Quad<F, 0>(quants), w[1] = Quad<F, 1>(quants), w[2] = Quad<F, 2>(quants), w[3] = Quad<F, 3>(quants);
-      w[4] = Quad<F, 4>(quants), w[5] = Quad<F, 5>(quants), w[6] = Quad<F, 6>(quants), w[7] = Quad<F, 7>(quants);
-    }
+    const GroupScales<F> scales = group.Scales(0);
+    const VU8 w[8] = {group.template Weights<0>(0), group.template Weights<1>(0), group.template Weights<2>(0),
+                      group.template Weights<3>(0), group.template Weights<4>(0), group.template Weights<5>(0),
+                      group.template Weights<6>(0), group.template Weights<7>(0)};
 #pragma GCC unroll 16
     for (int r = 0; r < kRows; ++r) {
       VI32 dot[2] = {StartSum<F>(x[r], 0), F::kScales == 2 ? StartSum<F>(x[r], 1) : hn::Zero(di32)};
@@ -132,42 +246,11 @@ HWY_INLINE void AddGroupOfRows(const QuantLayout& layout, const uint8_t* HWY_RES
       y[r][0] = AddGroup<F>(y[r][0], dot, scales, x[r]);
     }
   } else {
-    VI16 sum16[kRows][kVectors];
-    VI32 sum32[kRows][F::kScales][kVectors];
-#pragma GCC unroll 16
-    for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 2
-      for (int s = 0; s < F::kScales; ++s) {
-        const VI32 start = StartSum<F>(x[r], s);
-#pragma GCC unroll 4
-        for (int v = 0; v < kVectors; ++v) sum32[r][s][v] = start;
-      }
-    }
-    AddQuad<F, 0, kRows, kUnpacked>(quants, x, sum16, sum32);
-    AddQuad<F, 1, kRows, kUnpacked>(quants, x, sum16, sum32);
-    AddQuad<F, 2, kRows, kUnpacked>(quants, x, sum16, sum32);
-    AddQuad<F, 3, kRows, kUnpacked>(quants, x, sum16, sum32);
-    AddQuad<F, 4, kRows, kUnpacked>(quants, x, sum16, sum32);
-    AddQuad<F, 5, kRows, kUnpacked>(quants, x, sum16, sum32);
-    AddQuad<F, 6, kRows, kUnpacked>(quants, x, sum16, sum32);
-    AddQuad<F, 7, kRows, kUnpacked>(quants, x, sum16, sum32);
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) {
-      GroupScales<F> scales;
-      LoadScales<F>(layout, tile, v * kRowLanes, g, scales);
-#pragma GCC unroll 16
-      for (int r = 0; r < kRows; ++r) {
-        VI32 dot[F::kScales];
-#pragma GCC unroll 2
-        for (int s = 0; s < F::kScales; ++s) dot[s] = sum32[r][s][v];
-        y[r][v] = AddGroup<F>(y[r][v], dot, scales, x[r]);
-      }
-    }
+    AddScales<F, 0, kRows>(group, x, y);
   }
 }
 
-// Few rows: kRows of them, from `row` on, with one tile, its weights unpacked in registers. The first ones bring the
-// tiles that follow into the cache.
+// Few rows: kRows of them, from `row` on, with one tile, its weights unpacked in registers.
 template <class F, int kRows>
 HWY_NOINLINE void MultiplyTile(const QuantSlice& slice, int64_t tile_index, int64_t row) {
   const QuantLayout& layout = *slice.layout;
@@ -180,69 +263,67 @@ HWY_NOINLINE void MultiplyTile(const QuantSlice& slice, int64_t tile_index, int6
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) y[r][v] = hn::Zero(df);
   }
-  TileAhead ahead(layout, tile);
+  TileAhead ahead(layout, tile, (slice.x_rows + kMaxRows - 1) / kMaxRows, row / kMaxRows);
   for (int64_t g = 0; g < layout.groups; ++g, quants += F::kQuantBytes, x += slice.x.block_rows) {
-    if (row == 0) ahead.Step();
-    AddGroupOfRows<F, kRows, false>(layout, tile, g, quants, x, y);
+    ahead.Step();
+    AddGroupOfRows<F, kRows>(PackedGroup<F>{layout, tile, g, quants}, x, y);
   }
   HWY_ALIGN float sums[kRows * kTileRows];
   StoreSums<kRows>(y, sums);
   FinishTile(slice, tile_index, row, row + kRows, sums);
 }
 
-// Many rows: groups [begin, end) of a tile, a byte for each weight at `bytes`, for kRows rows whose sums are in `sums`.
-// `ahead`: not null for the first rows.
+// Many rows: `groups` of a tile, the first of which is the row's `x`, for kRows rows whose sums are in `sums`.
 template <class F, int kRows>
-HWY_NOINLINE void AddGroups(const QuantSlice& slice, const uint8_t* HWY_RESTRICT tile,
-                            const uint8_t* HWY_RESTRICT bytes, int64_t begin, int64_t end, int64_t row,
-                            TileAhead* ahead, float* HWY_RESTRICT sums) {
-  const ActivationGroup* HWY_RESTRICT x = slice.x.Row(row) + begin * slice.x.block_rows;
+HWY_NOINLINE void AddGroups(std::span<const ReadyGroup<F>> groups, const ActivationGroup* HWY_RESTRICT x,
+                            int64_t x_stride, TileAhead& ahead, float* HWY_RESTRICT sums) {
   VF y[kRows][kVectors];
   LoadSums<kRows>(sums, y);
-  for (int64_t g = begin; g < end; ++g, bytes += kByteGroup, x += slice.x.block_rows) {
-    if (ahead != nullptr) ahead->Step();
-    AddGroupOfRows<F, kRows, true>(*slice.layout, tile, g, bytes, x, y);
+  for (const ReadyGroup<F>& group : groups) {
+    ahead.Step();
+    AddGroupOfRows<F, kRows>(group, x, y);
+    x += x_stride;
   }
   StoreSums<kRows>(y, sums);
 }
 
 template <class F>
 struct PassStep {
-  const QuantSlice& slice;
-  const uint8_t* tile;
-  const uint8_t* bytes;
-  int64_t begin, end;  // groups
+  const ActivationBlocks& x;
+  std::span<const ReadyGroup<F>> groups;
+  int64_t begin;  // the first of them
   int64_t first_row;
   TileAhead& ahead;
   float* sums;
   template <int kRows>
   HWY_INLINE void Do(int64_t row) const {
-    AddGroups<F, kRows>(slice, tile, bytes, begin, end, row, row == first_row ? &ahead : nullptr,
+    AddGroups<F, kRows>(groups, x.Row(row) + begin * x.block_rows, x.block_rows, ahead,
                         sums + (row - first_row) * kTileRows);
   }
 };
 
 template <class F>
 void MultiplyMany(const QuantSlice& slice) {
+  // With magnitudes and signs apart, groups take twice the room.
+  constexpr int64_t kGroups = F::kSignTrick ? kPassGroups / 2 : kPassGroups;
   const QuantLayout& layout = *slice.layout;
-  HWY_ALIGN uint8_t unpacked[kPassGroups * kByteGroup];
+  HWY_ALIGN ReadyGroup<F> ready[kGroups];
   HWY_ALIGN float sums[kPassRows * kTileRows];
   for (int64_t first_row = 0; first_row < slice.x_rows; first_row += kPassRows) {
     const int64_t end_row = std::min(slice.x_rows, first_row + kPassRows);
+    const int64_t steps = (end_row - first_row + kMaxRows - 1) / kMaxRows;
     for (int64_t t = slice.begin_tile; t < slice.end_tile; ++t) {
       const uint8_t* const tile = slice.packed + t * layout.tile_bytes;
       std::fill(sums, sums + (end_row - first_row) * kTileRows, 0.0f);
-      TileAhead ahead(layout, tile);
-      for (int64_t begin = 0; begin < layout.groups; begin += kPassGroups) {
-        const int64_t end = std::min(layout.groups, begin + kPassGroups);
-        const uint8_t* bytes = tile + begin * F::kQuantBytes;
-        if constexpr (F::kBits < 8) {
-          for (int64_t g = begin; g < end; ++g) {
-            UnpackQuads<F, 0>(tile + g * F::kQuantBytes, unpacked + (g - begin) * kByteGroup);
-          }
-          bytes = unpacked;
+      TileAhead ahead(layout, tile, steps);
+      for (int64_t begin = 0; begin < layout.groups; begin += kGroups) {
+        const int64_t count = std::min(layout.groups - begin, kGroups);
+        for (int64_t i = 0; i < count; ++i) {
+          const int64_t g = begin + i;
+          MakeReady<F>({layout, tile, g, tile + g * F::kQuantBytes}, ready[i]);
         }
-        ForRowSteps<kMaxRows>(first_row, end_row, PassStep<F>{slice, tile, bytes, begin, end, first_row, ahead, sums});
+        ForRowSteps<kMaxRows>(first_row, end_row,
+                              PassStep<F>{slice.x, {ready, static_cast<size_t>(count)}, begin, first_row, ahead, sums});
       }
       FinishTile(slice, t, first_row, end_row, sums);
     }
@@ -251,7 +332,9 @@ void MultiplyMany(const QuantSlice& slice) {
 
 template <class F>
 void Multiply(const QuantSlice& slice) {
-  if (slice.x_rows > kMaxRows) {
+  // To take 8-bit weights apart costs more than half of what it saves for each row.
+  constexpr int64_t kFewRows = F::kSignTrick ? 2 * kMaxRows : kMaxRows;
+  if (slice.x_rows > kFewRows) {
     MultiplyMany<F>(slice);
   } else {
     MultiplyFew<F, kMaxRows>(slice);

@@ -31,11 +31,14 @@ static_assert(kPassRows % kActivationBlock == 0);
 constexpr int64_t kAheadL1Bytes = 2048, kAheadL2Bytes = 20480;
 constexpr int64_t kLineBytes = 64;
 
-// Prefetches as many bytes as a tile has, in as many steps as it has groups.
+// Prefetches as many bytes as a tile has while all of its groups are gone through `times` times, a Step for each:
+// evenly, or memory would be idle after the first time and too slow during it. `time`: which of them begins.
 class TileAhead {
  public:
-  HWY_INLINE TileAhead(const QuantLayout& layout, const uint8_t* tile)
-      : next_(tile), end_(tile), step_((layout.tile_bytes + layout.groups - 1) / layout.groups) {}
+  HWY_INLINE TileAhead(const QuantLayout& layout, const uint8_t* tile, int64_t times, int64_t time = 0)
+      : step_((layout.tile_bytes - 1) / (layout.groups * times) + 1) {
+    next_ = end_ = tile + time * layout.groups * step_;
+  }
   HWY_INLINE void Step() {
     end_ += step_;
     for (; next_ < end_; next_ += kLineBytes) {
@@ -45,9 +48,9 @@ class TileAhead {
   }
 
  private:
+  const int64_t step_;
   const uint8_t* next_;
   const uint8_t* end_;
-  const int64_t step_;
 };
 
 // Calls f.template Do<kRows>(row) for steps of rows that cover [row, end), the largest first, so that every
