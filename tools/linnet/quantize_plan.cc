@@ -43,6 +43,12 @@ bool IsPart(const std::string& name, std::string_view part) {
   return LayerOf(name) >= 0 && name.find(part) != std::string::npos;
 }
 
+// Values, also where they are fused with queries and keys or come from a latent vector, and what the FFN adds.
+bool IsSensitive(const std::string& name) {
+  return IsPart(name, "attn_v.weight") || IsPart(name, "attn_qkv.weight") || IsPart(name, "attn_kv_b.weight") ||
+         IsPart(name, "ffn_down");
+}
+
 // The layers of a mix that get more bits: the first and last eighth, and every third between.
 bool GetsMoreBits(int layer, int layers) {
   return layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2;
@@ -102,8 +108,7 @@ std::vector<DType> PlanTypes(const worker::GgufFile& file, const QuantizeFormat&
     DType type = format.type;
     if (format.quantized() && tensor.name == output && type != DType::kQ8_0) {
       type = !format.own && cols % kernels::Info(type).block_elements == 0 ? DType::kQ6_K : DType::kQ8_0;
-    } else if (format.mixed && (IsPart(tensor.name, "attn_v.weight") || IsPart(tensor.name, "ffn_down")) &&
-               GetsMoreBits(LayerOf(tensor.name), layers)) {
+    } else if (format.mixed && IsSensitive(tensor.name) && GetsMoreBits(LayerOf(tensor.name), layers)) {
       type = DType::kQ6_K;
     }
     types.push_back(format.quantized() ? ThatDivides(type, cols) : type);

@@ -30,6 +30,7 @@ std::string Model(int layers, uint64_t cols, bool output) {
     add(block + "attn_q.bias", {cols});
     add(block + "attn_q.weight", {cols, 1});
     add(block + "attn_v.weight", {cols, 1});
+    add(block + "attn_qkv.weight", {cols, 3});  // no model has both
     add(block + "ffn_down.weight", {2 * cols, 1});
   }
   add("output_norm.weight", {cols});
@@ -85,6 +86,7 @@ TEST(QuantizePlan, MixesGiveSomeLayersMoreBits) {
       const std::string block = "blk." + std::to_string(l) + ".";
       EXPECT_EQ(types.at(block + "attn_q.weight"), base);
       EXPECT_EQ(types.at(block + "attn_v.weight"), types.at(block + "ffn_down.weight"));
+      EXPECT_EQ(types.at(block + "attn_v.weight"), types.at(block + "attn_qkv.weight"));
       if (types.at(block + "attn_v.weight") == DType::kQ6_K) more.push_back(l);
     }
     EXPECT_THAT(more, ElementsAre(0, 1, 4, 7, 10, 13, 14, 15)) << format;
