@@ -13,11 +13,11 @@
 #include "kernels/activations.h"
 #include "kernels/quant_matmul.h"
 #include "kernels/quant_pack.h"
+#include "kernels/tile_sums-inl.h"
 
 #if LINNET_SIMD_TARGET
 HWY_BEFORE_NAMESPACE();
 namespace linnet::kernels::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
 
 // A vector of weights holds `kRowLanes` output rows x 4 consecutive k; `kVectors` of them make a quad of a tile.
 using DU8 = hn::CappedTag<uint8_t, 64>;
@@ -25,20 +25,16 @@ using DI8 = hn::RebindToSigned<DU8>;
 using DU16 = hn::Repartition<uint16_t, DU8>;
 using DI16 = hn::Repartition<int16_t, DU8>;
 using DI32 = hn::Repartition<int32_t, DU8>;
-using DF = hn::Repartition<float, DU8>;
 using VU8 = hn::Vec<DU8>;
 using VI8 = hn::Vec<DI8>;
 using VI16 = hn::Vec<DI16>;
 using VI32 = hn::Vec<DI32>;
-using VF = hn::Vec<DF>;
 constexpr DU8 du8;
 constexpr DI8 di8;
 constexpr DU16 du16;
 constexpr DI16 di16;
 constexpr DI32 di32;
-constexpr DF df;
-constexpr int kRowLanes = static_cast<int>(hn::MaxLanes(df));
-constexpr int kVectors = kTileRows / kRowLanes;
+static_assert(hn::MaxLanes(du8) == 4 * kRowLanes);
 constexpr int kQuadBytes = kTileRows * 4;
 constexpr int kVectorBytes = kRowLanes * 4;
 // A group of a tile with a byte for each weight.
@@ -192,19 +188,8 @@ HWY_INLINE VF AddGroup(VF y, const VI32* dot, const GroupScales<F>& w, const Act
 
 // Outputs of a tile for rows [row, end), whose sums are in `sums`: bias and residual are added.
 HWY_INLINE void FinishTile(const QuantSlice& slice, int64_t tile_index, int64_t row, int64_t end, const float* sums) {
-  const OutputSlice& out = slice.out;
-  const int64_t first = (tile_index - slice.begin_tile) * kTileRows;
-  const int64_t valid_rows = std::min<int64_t>(kTileRows, slice.layout->rows - tile_index * kTileRows);
-  for (; row < end; ++row, sums += kTileRows) {
-    for (int lane = 0; lane < valid_rows; lane += kRowLanes) {
-      const size_t valid = static_cast<size_t>(std::min<int64_t>(kRowLanes, valid_rows - lane));
-      const int64_t i = first + lane, at = row * out.stride + i;
-      VF sum = hn::Load(df, sums + lane);
-      if (out.bias != nullptr) sum = hn::Add(sum, hn::LoadN(df, out.bias + i, valid));
-      if (out.residual != nullptr) sum = hn::Add(sum, hn::LoadN(df, out.residual + at, valid));
-      hn::StoreN(sum, df, out.y + at, valid);
-    }
-  }
+  FinishOutputs(slice.out, (tile_index - slice.begin_tile) * kTileRows,
+                std::min<int64_t>(kTileRows, slice.layout->rows - tile_index * kTileRows), row, end, sums);
 }
 
 }  // namespace linnet::kernels::HWY_NAMESPACE

@@ -263,7 +263,7 @@ HWY_NOINLINE void MultiplyTile(const QuantSlice& slice, int64_t tile_index, int6
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) y[r][v] = hn::Zero(df);
   }
-  TileAhead ahead(layout, tile, (slice.x_rows + kMaxRows - 1) / kMaxRows, row / kMaxRows);
+  TileAhead ahead(tile, layout.tile_bytes, layout.groups, (slice.x_rows + kMaxRows - 1) / kMaxRows, row / kMaxRows);
   for (int64_t g = 0; g < layout.groups; ++g, quants += F::kQuantBytes, x += slice.x.block_rows) {
     ahead.Step();
     AddGroupOfRows<F, kRows>(PackedGroup<F>{layout, tile, g, quants}, x, y);
@@ -315,7 +315,7 @@ void MultiplyMany(const QuantSlice& slice) {
     for (int64_t t = slice.begin_tile; t < slice.end_tile; ++t) {
       const uint8_t* const tile = slice.packed + t * layout.tile_bytes;
       std::fill(sums, sums + (end_row - first_row) * kTileRows, 0.0f);
-      TileAhead ahead(layout, tile, steps);
+      TileAhead ahead(tile, layout.tile_bytes, layout.groups, steps);
       for (int64_t begin = 0; begin < layout.groups; begin += kGroups) {
         const int64_t count = std::min(layout.groups - begin, kGroups);
         for (int64_t i = 0; i < count; ++i) {

@@ -230,7 +230,7 @@ HWY_NOINLINE void MultiplyTile(const QuantSlice& slice, int64_t tile_index, int6
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) y[r][v] = hn::Zero(df);
   }
-  TileAhead ahead(layout, tile, 1);
+  TileAhead ahead(tile, layout.tile_bytes, layout.groups);
   for (int64_t g = 0; g < layout.groups; ++g, x += slice.x.block_rows) {
     if (row == 0) ahead.Step();
     AddGroupOfRows<F, kRows>(PackedGroup<F>{layout, tile, g}, x, y);
@@ -427,7 +427,7 @@ void MultiplyMany(const QuantSlice& slice) {
     for (int64_t t = slice.begin_tile; t < slice.end_tile; ++t) {
       const uint8_t* const tile = slice.packed + t * layout.tile_bytes;
       std::fill(sums, sums + kPassRows * kTileRows, 0.0f);
-      TileAhead ahead(layout, tile, 1);
+      TileAhead ahead(tile, layout.tile_bytes, layout.groups);
       for (int64_t begin = 0; begin < layout.groups; begin += kPassGroups) {
         const int64_t end = std::min(layout.groups, begin + kPassGroups);
         for (int64_t g = begin; g < end; ++g) {

@@ -4,11 +4,8 @@
 #include <memory>
 #include <utility>
 
-#include "absl/status/status.h"
-#include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
 #include "kernels/activations.h"
-#include "kernels/aligned_buffer.h"
 #include "kernels/isa.h"
 #include "kernels/quant_matmul.h"
 #include "kernels/quant_pack.h"
@@ -18,21 +15,6 @@ namespace {
 
 // Below so many activations one thread quantizes them faster than a region starts.
 constexpr int64_t kQuantizeAlone = 8192;
-
-absl::Status CheckPlace(const QuantLayout& layout, const PackedPlace& place) {
-  if (static_cast<int64_t>(place.bytes.size()) != layout.bytes() ||
-      reinterpret_cast<uintptr_t>(place.bytes.data()) % 64 != 0) {
-    return absl::InvalidArgumentError(
-        absl::StrCat("packed weights need ", layout.bytes(), " bytes at a 64-byte border, not ", place.bytes.size()));
-  }
-  return absl::OkStatus();
-}
-
-absl::StatusOr<PackedPlace> OwnPlace(int64_t bytes) {
-  LINNET_ASSIGN_OR_RETURN(AlignedBuffer buffer, AlignedBuffer::Create(bytes));
-  auto owner = std::make_shared<const AlignedBuffer>(std::move(buffer));
-  return PackedPlace{.bytes = {owner->data(), static_cast<size_t>(bytes)}, .owner = owner};
-}
 
 class QuantMatrix : public Matrix {
  public:
@@ -106,33 +88,17 @@ absl::StatusOr<std::unique_ptr<Matrix>> CreateQuantMatrix(const Matrix::Source& 
                                                           PackedPlace place) {
   LINNET_ASSIGN_OR_RETURN(const Isa isa, ActiveIsa());
   const QuantLayout layout = QuantLayout::For(source.type, source.rows, source.cols);
-  if (place.bytes.empty()) {
-    LINNET_ASSIGN_OR_RETURN(place, OwnPlace(layout.bytes()));
-  }
-  LINNET_RETURN_IF_ERROR(CheckPlace(layout, place));
-  const int64_t tile_source_bytes = kTileRows * BytesFor(source.type, source.cols);
-  const int64_t source_bytes = source.rows * BytesFor(source.type, source.cols);
-  const int64_t slab_tiles =
-      std::max<int64_t>(1, static_cast<int64_t>(Matrix::kMostUnreleasedBytes) / tile_source_bytes);
-  for (int64_t first = 0; first < layout.tiles; first += slab_tiles) {
-    const int64_t tiles = std::min(slab_tiles, layout.tiles - first);
-    pool.ParallelFor(tiles, 4, [&](int64_t begin, int64_t end, int) {
-      for (int64_t tile = first + begin; tile < first + end; ++tile) {
-        PackTile(layout, reinterpret_cast<const uint8_t*>(source.data), tile,
-                 place.bytes.data() + tile * layout.tile_bytes);
-      }
-    });
-    if (!source.release) continue;
-    const int64_t from = first * tile_source_bytes, to = std::min(source_bytes, from + tiles * tile_source_bytes);
-    source.release({source.data + from, static_cast<size_t>(to - from)});
-  }
+  LINNET_ASSIGN_OR_RETURN(place,
+                          PackTiles(source, layout.tile_bytes, std::move(place), pool, [&](int64_t tile, uint8_t* out) {
+                            PackTile(layout, reinterpret_cast<const uint8_t*>(source.data), tile, out);
+                          }));
   return std::make_unique<QuantMatrix>(layout, std::move(place), isa);
 }
 
 absl::StatusOr<std::unique_ptr<Matrix>> PackedQuantMatrix(DType type, int64_t rows, int64_t cols, PackedPlace place) {
   LINNET_ASSIGN_OR_RETURN(const Isa isa, ActiveIsa());
   const QuantLayout layout = QuantLayout::For(type, rows, cols);
-  LINNET_RETURN_IF_ERROR(CheckPlace(layout, place));
+  LINNET_RETURN_IF_ERROR(CheckPlace(place, layout.bytes()));
   return std::make_unique<QuantMatrix>(layout, std::move(place), isa);
 }
 

@@ -15,14 +15,10 @@
 
 #include <cstdint>
 
+#include "kernels/packed_tiles.h"
 #include "kernels/quant_block.h"
 
 namespace linnet::kernels {
-
-inline constexpr int kTileRows = 16;
-
-// Of the bytes that PackTile makes: raised whenever any of them changes, since packed weights are kept on disk.
-inline constexpr uint32_t kPackerVersion = 1;
 
 struct QuantLayout {
   DType type;

@@ -14,6 +14,7 @@
 #include "kernels/quant_format-inl.h"
 #include "kernels/quant_matmul.h"
 #include "kernels/quant_pack.h"
+#include "kernels/weights_ahead.h"
 
 #if LINNET_SIMD_TARGET
 HWY_BEFORE_NAMESPACE();
@@ -25,58 +26,12 @@ constexpr int64_t kPassRows = 32;
 constexpr int64_t kPassGroups = 16;
 static_assert(kPassRows % kActivationBlock == 0);
 
-// How far ahead of the weights that are multiplied those that follow are brought into the second-level cache, and from
-// there into the first. The hardware alone stops at the end of each 4 KB: with it one row reaches two thirds of the
-// bandwidth that plain reads have, with this nine tenths.
-constexpr int64_t kAheadL1Bytes = 2048, kAheadL2Bytes = 20480;
-constexpr int64_t kLineBytes = 64;
-
-// Prefetches as many bytes as a tile has while all of its groups are gone through `times` times, a Step for each:
-// evenly, or memory would be idle after the first time and too slow during it. `time`: which of them begins.
-class TileAhead {
- public:
-  HWY_INLINE TileAhead(const QuantLayout& layout, const uint8_t* tile, int64_t times, int64_t time = 0)
-      : step_((layout.tile_bytes - 1) / (layout.groups * times) + 1) {
-    next_ = end_ = tile + time * layout.groups * step_;
-  }
-  HWY_INLINE void Step() {
-    end_ += step_;
-    for (; next_ < end_; next_ += kLineBytes) {
-      __builtin_prefetch(next_ + kAheadL1Bytes, 0, 3);
-      __builtin_prefetch(next_ + kAheadL2Bytes, 0, 2);
-    }
-  }
-
- private:
-  const int64_t step_;
-  const uint8_t* next_;
-  const uint8_t* end_;
-};
-
 // Calls f.template Do<kRows>(row) for steps of rows that cover [row, end), the largest first, so that every
 // step is within a block of activations.
 template <int kRows, class Step>
 HWY_INLINE void ForRowSteps(int64_t row, int64_t end, const Step& f) {
   for (; row + kRows <= end; row += kRows) f.template Do<kRows>(row);
   if constexpr (kRows > 1) ForRowSteps<kRows / 2>(row, end, f);
-}
-
-// Sums of kRows rows, [row][16].
-template <int kRows>
-HWY_INLINE void LoadSums(const float* HWY_RESTRICT sums, VF (*HWY_RESTRICT y)[kVectors]) {
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) y[r][v] = hn::Load(df, sums + r * kTileRows + v * kRowLanes);
-  }
-}
-template <int kRows>
-HWY_INLINE void StoreSums(const VF (*HWY_RESTRICT y)[kVectors], float* HWY_RESTRICT sums) {
-#pragma GCC unroll 16
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) hn::Store(y[r][v], df, sums + r * kTileRows + v * kRowLanes);
-  }
 }
 
 // kRows rows of x, from `row` on, with one tile: what the file that includes this makes of it.

@@ -22,7 +22,7 @@
 #include "base/file.h"
 #include "base/strings.h"
 #include "base/testing.h"
-#include "kernels/quant_pack.h"
+#include "kernels/packed_tiles.h"
 
 namespace linnet::worker {
 namespace {

@@ -15,7 +15,7 @@
 #include "base/mutex.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
-#include "kernels/quant_pack.h"
+#include "kernels/packed_tiles.h"
 
 namespace linnet::worker {
 namespace {
