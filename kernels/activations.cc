@@ -95,7 +95,7 @@ void Activations::Set(const float* x, int64_t rows, int64_t cols) {
   x_ = x;
   rows_ = rows;
   cols_ = cols;
-  forms_->quantized = false;
+  forms_->quantized = forms_->paneled = false;
 }
 
 }  // namespace linnet::kernels

@@ -1,9 +1,10 @@
-// Activations in the form that quantized products take: 8-bit integers in groups of 32.
+// Activations in the forms that products take: of quantized weights, 8-bit integers in groups of 32; of others, panels.
 #pragma once
 
 #include <cstdint>
 #include <vector>
 
+#include "kernels/activation_panels.h"
 #include "kernels/isa.h"
 #include "kernels/matrix.h"
 #include "kernels/quant_block.h"
@@ -37,6 +38,9 @@ struct Activations::Forms {
   bool quantized = false;  // `blocks` holds the current rows
   ActivationBlocks blocks;
   std::vector<ActivationGroup> storage;
+  bool paneled = false;  // so do `panels`
+  ActivationPanels panels;
+  std::vector<float> panel_storage;
 };
 
 // One row: x: [groups * 32] to out[0], out[stride], ... Every ISA gives the same result.

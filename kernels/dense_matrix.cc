@@ -1,128 +1,101 @@
 #include "kernels/dense_matrix.h"
 
 #include <algorithm>
-#include <cstring>
 #include <utility>
-#include <vector>
 
 #include "base/status_macros.h"
-#include "kernels/aligned_buffer.h"
+#include "kernels/activations.h"
+#include "kernels/dense_matmul.h"
+#include "kernels/dense_pack.h"
 #include "kernels/isa.h"
-#include "kernels/onednn_matmul.h"
+#include "kernels/packed_tiles.h"
 
 namespace linnet::kernels {
 namespace {
 
-// Outputs whose weights are widened to f32 together, where oneDNN does not take the stored type.
-constexpr int64_t kWidenRows = 64;
+// Below so many activations one thread copies them faster than a region starts.
+constexpr int64_t kCopyAlone = 32768;
 
 class DenseMatrix : public Matrix {
  public:
-  // `source_type`: as stored in the file; `type`: as kept.
-  DenseMatrix(DType source_type, DType type, int64_t rows, int64_t cols, AlignedBuffer weights, Isa isa)
-      : Matrix(source_type, rows, cols),
-        kept_(type),
-        row_bytes_(BytesFor(type, cols)),
-        weights_(std::move(weights)),
-        scalar_(isa == Isa::kScalar),
-        direct_(!scalar_ && (type == DType::kF32 || OnednnTakes(type, isa))) {
-    if (type == DType::kF32 && !scalar_) (void)OnednnTakes(type, isa);
+  DenseMatrix(const DenseLayout& layout, PackedPlace packed, Isa isa)
+      : Matrix(layout.type, layout.rows, layout.cols),
+        layout_(layout),
+        packed_(std::move(packed)),
+        multiply_(DenseMatmulTableFor(isa).For(layout.type)),
+        most_panel_rows_(DenseMatmulTableFor(isa).panel_rows) {}
+
+  int64_t bytes() const override { return static_cast<int64_t>(packed_.bytes.size()); }
+
+  void DequantizeRow(int64_t row, float* out) const override {
+    UnpackDenseRow(layout_, packed_.bytes.data() + row / kTileRows * layout_.tile_bytes,
+                   static_cast<int>(row % kTileRows), out);
   }
 
-  int64_t bytes() const override { return weights_.bytes(); }
-
-  void DequantizeRow(int64_t row, float* out) const override { Dequantize(kept_, Row(row), cols(), out); }
-
  private:
-  const uint8_t* Row(int64_t row) const { return weights_.data() + row * row_bytes_; }
-
-  void PrepareForms(Activations&, ThreadPool&) const override {}
-
-  int64_t SliceRows(int64_t bytes) const override {
-    // oneDNN likes large ones.
-    return std::max<int64_t>(64, 4 * bytes / row_bytes_ / 16 * 16);
+  void PrepareForms(Activations& x, ThreadPool& pool) const override {
+    Activations::Forms& forms = x.forms();
+    if (forms.paneled) return;
+    forms.paneled = true;
+    forms.panels = {.rows = x.rows(),
+                    .cols = x.cols(),
+                    .panel_rows = ActivationPanels::PanelRows(x.rows(), most_panel_rows_),
+                    .data = x.data()};
+    if (x.rows() == 1) return;  // one row is its own panel
+    const auto needed = static_cast<size_t>(x.rows() * ActivationPanels::PaddedInputs(x.cols()));
+    if (forms.panel_storage.size() < needed) forms.panel_storage.resize(needed);
+    forms.panels.data = forms.panel_storage.data();
+    const auto copy = [&](int64_t begin, int64_t end, int) {
+      for (int64_t panel = begin; panel < end; ++panel) {
+        MakePanel(forms.panels, x.data(), panel, forms.panel_storage.data());
+      }
+    };
+    if (x.rows() * x.cols() <= kCopyAlone) {
+      copy(0, forms.panels.panels(), 0);
+    } else {
+      pool.ParallelFor(forms.panels.panels(), 1, copy);
+    }
   }
 
   void MultiplySlice(const OutputSlice& out, Activations& x, int64_t begin, int64_t end) const override {
-    if (scalar_) return MultiplyScalar(out, x, begin, end);
-    const bool accumulate = out.bias != nullptr || out.residual != nullptr;
-    if (accumulate) Start(out, x.rows(), end - begin);
-    DenseSlice slice{.weights_type = kept_,
-                     .x = x.data(),
-                     .m = x.rows(),
-                     .k = cols(),
-                     .y_stride = out.stride,
-                     .accumulate = accumulate};
-    if (direct_) {
-      slice.weights = Row(begin);
-      slice.n = end - begin;
-      slice.y = out.y;
-      OnednnMultiply(slice);
-      return;
-    }
-    thread_local std::vector<float> wide;
-    wide.resize(static_cast<size_t>(kWidenRows * cols()));
-    slice.weights_type = DType::kF32;
-    slice.weights = wide.data();
-    for (int64_t n = begin; n < end; n += kWidenRows) {
-      slice.n = std::min(kWidenRows, end - n);
-      slice.y = out.y + (n - begin);
-      Dequantize(kept_, Row(n), slice.n * cols(), wide.data());
-      OnednnMultiply(slice);
-    }
+    multiply_({.packed = packed_.bytes.data(),
+               .layout = &layout_,
+               .begin_tile = begin / kTileRows,
+               .end_tile = (end + kTileRows - 1) / kTileRows,
+               .x = x.forms().panels,
+               .out = out});
   }
 
-  // y = bias + residual, to which the product is added.
-  static void Start(const OutputSlice& out, int64_t x_rows, int64_t width) {
-    for (int64_t r = 0; r < x_rows; ++r) {
-      for (int64_t i = 0; i < width; ++i) {
-        const float start = out.residual != nullptr ? out.residual[r * out.stride + i] : 0.0f;
-        out.y[r * out.stride + i] = start + (out.bias != nullptr ? out.bias[i] : 0.0f);
-      }
-    }
+  int64_t SliceRows(int64_t bytes) const override {
+    return std::max<int64_t>(1, bytes / layout_.tile_bytes) * kTileRows;
   }
 
-  void MultiplyScalar(const OutputSlice& out, Activations& x, int64_t begin, int64_t end) const {
-    std::vector<float> w(static_cast<size_t>(cols()));
-    for (int64_t n = begin; n < end; ++n) {
-      DequantizeRow(n, w.data());
-      for (int64_t r = 0; r < x.rows(); ++r) {
-        const float* const in = x.data() + r * cols();
-        double sum = 0;
-        for (int64_t k = 0; k < cols(); ++k) sum += static_cast<double>(w[static_cast<size_t>(k)]) * in[k];
-        const int64_t i = n - begin, at = r * out.stride + i;
-        if (out.bias != nullptr) sum += out.bias[i];
-        if (out.residual != nullptr) sum += out.residual[at];
-        out.y[at] = static_cast<float>(sum);
-      }
-    }
-  }
-
-  const DType kept_;
-  const int64_t row_bytes_;
-  const AlignedBuffer weights_;
-  const bool scalar_;
-  const bool direct_;  // oneDNN takes the weights as they are
+  const DenseLayout layout_;
+  const PackedPlace packed_;
+  const DenseMatmulFn multiply_;
+  const int64_t most_panel_rows_;
 };
 
 }  // namespace
 
-absl::StatusOr<std::unique_ptr<Matrix>> CreateDenseMatrix(const Matrix::Source& source, Precision precision,
-                                                          ThreadPool& pool) {
+int64_t DenseMatrixBytes(DType type, int64_t rows, int64_t cols) { return DenseLayout::For(type, rows, cols).bytes(); }
+
+absl::StatusOr<std::unique_ptr<Matrix>> CreateDenseMatrix(const Matrix::Source& source, ThreadPool& pool,
+                                                          PackedPlace place) {
   LINNET_ASSIGN_OR_RETURN(const Isa isa, ActiveIsa());
-  const DType kept = precision == Precision::kReference ? DType::kF32 : source.type;
-  const int64_t source_bytes = BytesFor(source.type, source.cols), kept_bytes = BytesFor(kept, source.cols);
-  LINNET_ASSIGN_OR_RETURN(AlignedBuffer weights, AlignedBuffer::Create(source.rows * kept_bytes));
-  pool.ParallelFor(source.rows, 64, [&](int64_t begin, int64_t end, int) {
-    const std::byte* const from = source.data + begin * source_bytes;
-    uint8_t* const to = weights.data() + begin * kept_bytes;
-    if (kept == source.type) {
-      std::memcpy(to, from, static_cast<size_t>((end - begin) * kept_bytes));
-    } else {
-      Dequantize(source.type, from, (end - begin) * source.cols, reinterpret_cast<float*>(to));
-    }
-  });
-  return std::make_unique<DenseMatrix>(source.type, kept, source.rows, source.cols, std::move(weights), isa);
+  const DenseLayout layout = DenseLayout::For(source.type, source.rows, source.cols);
+  LINNET_ASSIGN_OR_RETURN(place,
+                          PackTiles(source, layout.tile_bytes, std::move(place), pool, [&](int64_t tile, uint8_t* out) {
+                            PackDenseTile(layout, reinterpret_cast<const uint8_t*>(source.data), tile, out);
+                          }));
+  return std::make_unique<DenseMatrix>(layout, std::move(place), isa);
+}
+
+absl::StatusOr<std::unique_ptr<Matrix>> PackedDenseMatrix(DType type, int64_t rows, int64_t cols, PackedPlace place) {
+  LINNET_ASSIGN_OR_RETURN(const Isa isa, ActiveIsa());
+  const DenseLayout layout = DenseLayout::For(type, rows, cols);
+  LINNET_RETURN_IF_ERROR(CheckPlace(place, layout.bytes()));
+  return std::make_unique<DenseMatrix>(layout, std::move(place), isa);
 }
 
 }  // namespace linnet::kernels

@@ -1,5 +1,5 @@
-// A matrix of plain floating-point weights: f32, f16 and bf16 as stored in fast precision, every format dequantized to
-// f32 in reference precision. Products are oneDNN's, or plain loops under LINNET_ISA=scalar.
+// A matrix of f16, bf16 or f32 weights in fast precision: packed as stored, and the SIMD kernels of the ISA that was
+// active at Create.
 #pragma once
 
 #include <memory>
@@ -9,8 +9,10 @@
 
 namespace linnet::kernels {
 
-// REQUIRES: a valid shape; not group-quantized in fast precision.
-absl::StatusOr<std::unique_ptr<Matrix>> CreateDenseMatrix(const Matrix::Source& source, Precision precision,
-                                                          ThreadPool& pool);
+// As the functions of Matrix; REQUIRES: f16, bf16 or f32, a valid shape.
+int64_t DenseMatrixBytes(DType type, int64_t rows, int64_t cols);
+absl::StatusOr<std::unique_ptr<Matrix>> CreateDenseMatrix(const Matrix::Source& source, ThreadPool& pool,
+                                                          PackedPlace place);
+absl::StatusOr<std::unique_ptr<Matrix>> PackedDenseMatrix(DType type, int64_t rows, int64_t cols, PackedPlace place);
 
 }  // namespace linnet::kernels

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <algorithm>
+#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <random>
@@ -15,12 +16,21 @@ namespace linnet::kernels::testing {
 
 inline constexpr DType kQuantTypes[] = {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
                                         DType::kQ8_0, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
+inline constexpr DType kDenseTypes[] = {DType::kF16, DType::kBF16, DType::kF32};
 
 inline std::vector<float> RandomFloats(int64_t n, std::mt19937& random, float scale = 1.0f) {
   std::normal_distribution<float> normal(0, scale);
   std::vector<float> values(static_cast<size_t>(n));
   for (float& v : values) v = normal(random);
   return values;
+}
+
+// One weight of a stored f16, bf16 or f32 matrix becomes `value`.
+inline void SetWeight(DType type, float value, size_t at, std::vector<uint8_t>& bytes) {
+  const auto f32 = std::bit_cast<uint32_t>(value);
+  const uint32_t bits = type == DType::kF16 ? F16FromF32(value) : type == DType::kBF16 ? f32 >> 16 : f32;
+  const auto size = static_cast<size_t>(BytesFor(type, 1));
+  std::memcpy(&bytes[at * size], &bits, size);
 }
 
 // A valid stored matrix of any type: random bits everywhere, scales of sensible size.
@@ -33,11 +43,7 @@ inline std::vector<uint8_t> RandomWeights(DType type, int64_t rows, int64_t cols
   std::uniform_real_distribution<float> scale(-0.02f, 0.02f);
   if (!IsGroupQuantized(type)) {
     const std::vector<float> values = RandomFloats(rows * cols, random, 0.05f);
-    for (size_t i = 0; i < values.size(); ++i) {
-      if (type == DType::kF32) std::memcpy(&bytes[i * 4], &values[i], 4);
-      if (type == DType::kF16) half(&bytes[i * 2], values[i]);
-      if (type == DType::kBF16) std::memcpy(&bytes[i * 2], reinterpret_cast<const uint8_t*>(&values[i]) + 2, 2);
-    }
+    for (size_t i = 0; i < values.size(); ++i) SetWeight(type, values[i], i, bytes);
     return bytes;
   }
   for (uint8_t& b : bytes) b = static_cast<uint8_t>(random());

@@ -82,7 +82,7 @@ const bool kRegistered = [] {
     auto* const registered =
         benchmark::RegisterBenchmark(name.c_str(), [type](benchmark::State& state) { Product(state, type); });
     registered->ArgName("rows")->UseRealTime();
-    for (const int rows : {1, 4, 8, 16, 512}) registered->Arg(rows);
+    for (const int rows : {1, 4, 8, 16, 64, 512}) registered->Arg(rows);
   }
   return true;
 }();

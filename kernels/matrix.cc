@@ -13,6 +13,7 @@
 #include "kernels/dense_matrix.h"
 #include "kernels/quant_block.h"
 #include "kernels/quant_matrix.h"
+#include "kernels/reference_matrix.h"
 
 namespace linnet::kernels {
 
@@ -32,27 +33,25 @@ absl::Status CheckShape(DType type, int64_t rows, int64_t cols) {
   return absl::OkStatus();
 }
 
-bool IsPacked(DType type, Precision precision) { return IsGroupQuantized(type) && precision == Precision::kFast; }
-
 }  // namespace
 
 int64_t Matrix::PackedBytes(DType type, int64_t rows, int64_t cols, Precision precision) {
-  return IsPacked(type, precision) ? QuantMatrixBytes(type, rows, cols) : 0;
+  if (precision == Precision::kReference) return 0;
+  return IsGroupQuantized(type) ? QuantMatrixBytes(type, rows, cols) : DenseMatrixBytes(type, rows, cols);
 }
 
 absl::StatusOr<std::unique_ptr<Matrix>> Matrix::Create(const Source& source, Precision precision, ThreadPool& pool,
                                                        PackedPlace place) {
   LINNET_RETURN_IF_ERROR(CheckShape(source.type, source.rows, source.cols));
-  if (IsPacked(source.type, precision)) return CreateQuantMatrix(source, pool, std::move(place));
-  return CreateDenseMatrix(source, precision, pool);
+  if (precision == Precision::kReference) return CreateReferenceMatrix(source, pool);
+  if (IsGroupQuantized(source.type)) return CreateQuantMatrix(source, pool, std::move(place));
+  return CreateDenseMatrix(source, pool, std::move(place));
 }
 
 absl::StatusOr<std::unique_ptr<Matrix>> Matrix::FromPacked(DType type, int64_t rows, int64_t cols, PackedPlace place) {
   LINNET_RETURN_IF_ERROR(CheckShape(type, rows, cols));
-  if (!IsGroupQuantized(type)) {
-    return absl::InvalidArgumentError(absl::StrCat("matrices of ", std::string(Info(type).name), " are not packed"));
-  }
-  return PackedQuantMatrix(type, rows, cols, std::move(place));
+  if (IsGroupQuantized(type)) return PackedQuantMatrix(type, rows, cols, std::move(place));
+  return PackedDenseMatrix(type, rows, cols, std::move(place));
 }
 
 int64_t SliceBytes(int64_t total, int threads) {

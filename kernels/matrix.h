@@ -1,11 +1,11 @@
 // Matrix products y = x · Wᵀ with weights in any stored format.
 //
-// A Matrix owns its weights in the layout that its kernel wants: group-quantized formats are packed for the SIMD
-// kernels of the active ISA (same size as stored), f16/f32/bf16 go to oneDNN, reordered once. In reference precision
-// every format is dequantized to f32 and multiplied by oneDNN in f32 (by plain loops under LINNET_ISA=scalar).
+// A Matrix owns its weights in the layout that its kernel wants: packed for the SIMD kernels of the active ISA, as many
+// bytes as stored. In reference precision every format is dequantized to f32 and multiplied by oneDNN in f32 (by plain
+// loops under LINNET_ISA=scalar).
 //
-// For group-quantized formats in fast precision a row of y depends only on its row of x: not on `rows`, nor on the
-// number of threads (integer dot products per group, groups added in a fixed order).
+// In fast precision a row of y depends only on its row of x, not on `rows`, nor on the number of threads: everything is
+// added in a fixed order.
 #pragma once
 
 #include <cstddef>
@@ -66,9 +66,9 @@ class Matrix {
     // Where they are packed: told of the parts of `data` that are done, in order; may be null.
     std::function<void(std::span<const std::byte> done)> release;
   };
-  // Of a source whose type is packed, Create touches about so many bytes between two releases.
+  // In fast precision Create touches about so many bytes of the source between two releases.
   static constexpr uint64_t kMostUnreleasedBytes = uint64_t{8} << 20;
-  // What the packed form takes; 0: a matrix of this type is kept otherwise (by oneDNN, or dequantized).
+  // What the packed form takes; 0 in reference precision, where nothing is packed.
   // REQUIRES: a shape that Create takes.
   static int64_t PackedBytes(DType type, int64_t rows, int64_t cols, Precision precision);
   // `place`: where to pack to; empty: memory of the matrix's own. INVALID_ARGUMENT: a shape that the format does not
@@ -76,7 +76,7 @@ class Matrix {
   static absl::StatusOr<std::unique_ptr<Matrix>> Create(const Source& source, Precision precision, ThreadPool& pool,
                                                         PackedPlace place = {});
   // The matrix that Create, in fast precision, packed to these very bytes before, under the same kPackerVersion. They
-  // are believed: any bytes give some matrix. INVALID_ARGUMENT as of Create, or a type that is not packed.
+  // are believed: any bytes give some matrix. INVALID_ARGUMENT as of Create.
   static absl::StatusOr<std::unique_ptr<Matrix>> FromPacked(DType type, int64_t rows, int64_t cols, PackedPlace place);
   virtual ~Matrix() = default;
 

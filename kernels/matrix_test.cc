@@ -15,6 +15,7 @@ using testing::FillQuants;
 using testing::RandomFloats;
 using testing::RandomWeights;
 using testing::ScopedIsa;
+using testing::SetWeight;
 
 std::unique_ptr<Matrix> Create(DType type, int64_t n, int64_t k, const std::vector<uint8_t>& bytes, Precision precision,
                                ThreadPool& pool) {
@@ -207,8 +208,115 @@ TEST(Activations, QuantizeTheSameOnEveryIsa) {
 }
 
 class DenseMatrix : public ::testing::TestWithParam<DType> {};
-INSTANTIATE_TEST_SUITE_P(Formats, DenseMatrix, ::testing::Values(DType::kF32, DType::kF16, DType::kBF16),
+INSTANTIATE_TEST_SUITE_P(Formats, DenseMatrix, ::testing::ValuesIn(testing::kDenseTypes),
                          [](const auto& info) { return std::string(Info(info.param).name); });
+
+TEST_P(DenseMatrix, RowsComeBackBitForBit) {
+  std::mt19937 random(11);
+  ThreadPool pool(2);
+  const int64_t n = 37, k = 131;
+  const auto bytes = RandomWeights(GetParam(), n, k, random);
+  std::vector<float> expected(n * k), row(k);
+  Dequantize(GetParam(), bytes.data(), n * k, expected.data());
+  const auto w = Create(GetParam(), n, k, bytes, Precision::kFast, pool);
+  EXPECT_EQ(w->bytes(), (BytesFor(GetParam(), k) * 16 + 63) / 64 * 64 * 3) << "as wide as stored, in tiles of 16 rows";
+  for (int64_t r = 0; r < n; ++r) {
+    w->DequantizeRow(r, row.data());
+    ASSERT_EQ(0, std::memcmp(row.data(), &expected[r * k], k * sizeof(float))) << "row " << r;
+  }
+}
+
+TEST_P(DenseMatrix, EveryIsaGivesTheScalarBits) {
+  std::mt19937 random(12);
+  ThreadPool pool(2);
+  // Small ones, odd ones; rows around what a panel and a pass hold, inputs around a pass's, tiles around a pass's.
+  for (const Shape& s : {Shape{1, 1, 1},
+                         {3, 5, 2},
+                         {1, 17, 3},
+                         {2, 33, 7},
+                         {5, 16, 64},
+                         {6, 100, 33},
+                         {7, 40, 257},
+                         {12, 31, 100},
+                         {13, 50, 513},
+                         {24, 16, 40},
+                         {25, 47, 300},
+                         {121, 150, 518},
+                         {250, 20, 96}}) {
+    const auto bytes = RandomWeights(GetParam(), s.n, s.k, random);
+    const auto x = RandomFloats(s.m * s.k, random), bias = RandomFloats(s.n, random),
+               residual = RandomFloats(s.m * s.n, random);
+    std::vector<float> expected;
+    for (const Isa isa : SupportedIsas()) {
+      const ScopedIsa scoped(isa);
+      const auto w = Create(GetParam(), s.n, s.k, bytes, Precision::kFast, pool);
+      const auto y = Product1(*w, x, s.m, pool, bias.data(), residual.data());
+      if (isa == Isa::kScalar) expected = y;
+      EXPECT_TRUE(SameBits(y, expected)) << IsaName(isa) << " " << s.m << "x" << s.n << "x" << s.k;
+    }
+  }
+}
+
+TEST_P(DenseMatrix, ARowDependsNeitherOnTheBatchNorOnThreads) {
+  std::mt19937 random(13);
+  const int64_t n = 200, k = 519, most = 140;
+  const auto bytes = RandomWeights(GetParam(), n, k, random);
+  const auto x = RandomFloats(most * k, random);
+  ThreadPool one(1), three(3);
+  for (const Isa isa : SupportedIsas()) {
+    if (isa == Isa::kScalar) continue;  // one row at a time anyhow
+    const ScopedIsa scoped(isa);
+    const auto w = Create(GetParam(), n, k, bytes, Precision::kFast, one);
+    const auto all = Product1(*w, x, most, one);
+    EXPECT_TRUE(SameBits(all, Product1(*w, x, most, three)));
+    for (int64_t m = 1; m < 30; ++m) {
+      const auto some = Product1(*w, x, m, three);
+      EXPECT_TRUE(SameBits(some, {all.begin(), all.begin() + m * n})) << IsaName(isa) << " rows " << m;
+    }
+    for (const auto& [first, m] : {std::pair<int64_t, int64_t>{1, 1}, {20, 1}, {139, 1}, {5, 40}, {17, 123}}) {
+      const auto some = Product1(*w, {x.begin() + first * k, x.begin() + (first + m) * k}, m, three);
+      EXPECT_TRUE(SameBits(some, {all.begin() + first * n, all.begin() + (first + m) * n}))
+          << IsaName(isa) << " rows " << first << "+" << m;
+    }
+  }
+}
+
+// Infinities and NaN, also next to the zeros that fill the last tile, and the smallest numbers of the type.
+TEST_P(DenseMatrix, WhatIsNoNumberStaysInItsOutput) {
+  std::mt19937 random(14);
+  ThreadPool pool(2);
+  const int64_t n = 21, k = 70;
+  auto bytes = RandomWeights(GetParam(), n, k, random);
+  const float tiny = GetParam() == DType::kF16 ? 0x1p-24f : 0x1p-130f;
+  SetWeight(GetParam(), INFINITY, 2 * k + 5, bytes);
+  SetWeight(GetParam(), -INFINITY, 3 * k + 69, bytes);
+  SetWeight(GetParam(), NAN, 20 * k, bytes);
+  for (int64_t i = 0; i < k; ++i) SetWeight(GetParam(), tiny, 7 * k + i, bytes);
+  for (const int64_t m : {1, 5, 30}) {
+    auto x = RandomFloats(m * k, random);
+    for (float& v : x) v = std::abs(v) + 1;
+    x.back() = INFINITY;  // of the last row alone
+    std::vector<float> expected;
+    for (const Isa isa : SupportedIsas()) {
+      const ScopedIsa scoped(isa);
+      const auto y = Product1(*Create(GetParam(), n, k, bytes, Precision::kFast, pool), x, m, pool);
+      if (isa == Isa::kScalar) {
+        expected = y;
+        for (int64_t r = 0; r + 1 < m; ++r) {
+          EXPECT_EQ(y[r * n + 2], INFINITY);
+          EXPECT_EQ(y[r * n + 3], -INFINITY);
+          EXPECT_TRUE(std::isnan(y[r * n + 20]));
+          EXPECT_GT(y[r * n + 7], 0);
+          EXPECT_TRUE(std::isfinite(y[r * n + 1]) && std::isfinite(y[r * n + 19]));
+        }
+      }
+      for (size_t i = 0; i < y.size(); ++i) {
+        EXPECT_TRUE(y[i] == expected[i] || (std::isnan(y[i]) && std::isnan(expected[i])))
+            << IsaName(isa) << " " << m << " rows, output " << i << ": " << y[i] << " and " << expected[i];
+      }
+    }
+  }
+}
 
 TEST_P(DenseMatrix, MultipliesOnEveryIsa) {
   std::mt19937 random(7);

@@ -1,12 +1,9 @@
 #include "kernels/onednn_matmul.h"
 
-#include <cstring>
 #include <list>
-#include <string_view>
 #include <tuple>
 #include <vector>
 
-#include "absl/log/check.h"
 #include "absl/log/log.h"
 #include "dnnl.hpp"
 
@@ -20,18 +17,7 @@ namespace {
 // Primitives that a thread keeps. A layer's shapes times the step sizes in use; making one takes tens of microseconds.
 constexpr size_t kCachedPrimitives = 128;
 
-using Key = std::tuple<DType, int64_t, int64_t, int64_t, int64_t, bool>;
-
-dnnl::memory::data_type TypeOf(DType type) {
-  switch (type) {
-    case DType::kF16:
-      return dnnl::memory::data_type::f16;
-    case DType::kBF16:
-      return dnnl::memory::data_type::bf16;
-    default:
-      return dnnl::memory::data_type::f32;
-  }
-}
+using Key = std::tuple<int64_t, int64_t, int64_t, int64_t, bool>;
 
 // oneDNN's engine is the process's and is never destroyed: threads may outlive static destruction.
 dnnl::engine& Engine() {
@@ -39,21 +25,9 @@ dnnl::engine& Engine() {
   return *engine;
 }
 
-void LimitIsa(Isa isa) {
-  static const bool once = [isa] {
-    dnnl::cpu_isa limit = dnnl::cpu_isa::isa_default;
-    if (isa == Isa::kAvx2) limit = dnnl::cpu_isa::avx2;
-    if (isa == Isa::kAvx512) limit = dnnl::cpu_isa::avx512_core;
-    // Refused where something in the process used oneDNN before us: then its choice stands.
-    if (limit != dnnl::cpu_isa::isa_default) (void)dnnl_set_max_cpu_isa(static_cast<dnnl_cpu_isa_t>(limit));
-    return true;
-  }();
-  (void)once;
-}
-
 dnnl::matmul::primitive_desc Describe(const Key& key) {
   using dnnl::memory;
-  const auto& [type, m, n, k, y_stride, accumulate] = key;
+  const auto& [m, n, k, y_stride, accumulate] = key;
   dnnl::primitive_attr attr;
   attr.set_scratchpad_mode(dnnl::scratchpad_mode::user);
   if (accumulate) {
@@ -62,7 +36,7 @@ dnnl::matmul::primitive_desc Describe(const Key& key) {
     attr.set_post_ops(ops);
   }
   const memory::desc x({m, k}, memory::data_type::f32, memory::dims{k, 1});
-  const memory::desc w({k, n}, TypeOf(type), memory::dims{1, k});
+  const memory::desc w({k, n}, memory::data_type::f32, memory::dims{1, k});
   const memory::desc y({m, n}, memory::data_type::f32, memory::dims{y_stride, 1});
   return dnnl::matmul::primitive_desc(Engine(), x, w, y, attr);
 }
@@ -101,33 +75,34 @@ ThreadState& Local() {
 
 }  // namespace
 
-bool OnednnTakes(DType weights_type, Isa isa) {
-  LimitIsa(isa);
-  try {
-    const std::string_view name = Local().Get({weights_type, 16, 64, 64, 64, false}).desc.impl_info_str();
-    return name.find("ref") == std::string_view::npos;
-  } catch (const dnnl::error&) {
-    return false;  // not implemented
-  }
+void LimitOnednn(Isa isa) {
+  static const bool once = [isa] {
+    dnnl::cpu_isa limit = dnnl::cpu_isa::isa_default;
+    if (isa == Isa::kAvx2) limit = dnnl::cpu_isa::avx2;
+    if (isa == Isa::kAvx512) limit = dnnl::cpu_isa::avx512_core;
+    // Refused where something in the process used oneDNN before us: then its choice stands.
+    if (limit != dnnl::cpu_isa::isa_default) (void)dnnl_set_max_cpu_isa(static_cast<dnnl_cpu_isa_t>(limit));
+    return true;
+  }();
+  (void)once;
 }
 
-void OnednnMultiply(const DenseSlice& slice) {
+void OnednnMultiply(const OnednnSlice& slice) {
   using dnnl::memory;
   ThreadState& state = Local();
   try {
-    const Cached& cached = state.Get({slice.weights_type, slice.m, slice.n, slice.k, slice.y_stride, slice.accumulate});
+    const Cached& cached = state.Get({slice.m, slice.n, slice.k, slice.y_stride, slice.accumulate});
     const size_t scratch_bytes = cached.desc.scratchpad_desc().get_size();
     if (state.scratch.size() < scratch_bytes) state.scratch.resize(scratch_bytes);
     memory x(cached.desc.src_desc(), Engine(), const_cast<float*>(slice.x));
-    memory w(cached.desc.weights_desc(), Engine(), const_cast<void*>(slice.weights));
+    memory w(cached.desc.weights_desc(), Engine(), const_cast<float*>(slice.weights));
     memory y(cached.desc.dst_desc(), Engine(), slice.y);
     memory scratch(cached.desc.scratchpad_desc(), Engine(), state.scratch.data());
     cached.primitive.execute(
         state.stream, {{DNNL_ARG_SRC, x}, {DNNL_ARG_WEIGHTS, w}, {DNNL_ARG_DST, y}, {DNNL_ARG_SCRATCHPAD, scratch}});
     state.stream.wait();
   } catch (const dnnl::error& error) {
-    LOG(FATAL) << "oneDNN refused " << Info(slice.weights_type).name << " " << slice.m << "x" << slice.k << "x"
-               << slice.n << ": " << error.what();
+    LOG(FATAL) << "oneDNN refused f32 " << slice.m << "x" << slice.k << "x" << slice.n << ": " << error.what();
   }
 }
 

@@ -10,6 +10,7 @@
 
 #include "base/sha256.h"
 #include "kernels/aligned_buffer.h"
+#include "kernels/dense_pack.h"
 #include "kernels/kernel_test_util.h"
 #include "kernels/quant_pack.h"
 
@@ -48,6 +49,8 @@ class PackedPlaceTest : public ::testing::TestWithParam<DType> {
 };
 INSTANTIATE_TEST_SUITE_P(Formats, PackedPlaceTest, ::testing::ValuesIn(testing::kQuantTypes),
                          [](const auto& info) { return std::string(Info(info.param).name); });
+INSTANTIATE_TEST_SUITE_P(DenseFormats, PackedPlaceTest, ::testing::ValuesIn(testing::kDenseTypes),
+                         [](const auto& info) { return std::string(Info(info.param).name); });
 
 TEST_P(PackedPlaceTest, MatrixFromPackedBytesIsTheOneThatPackedThem) {
   const PackedPlace place = NewPlace();
@@ -76,7 +79,7 @@ TEST_P(PackedPlaceTest, PlaceOfAnotherSizeOrBorderIsRefused) {
   EXPECT_EQ(Matrix::FromPacked(GetParam(), kRows, kCols, place).status().code(), absl::StatusCode::kInvalidArgument);
   EXPECT_EQ(Matrix::Create(Source(), Precision::kFast, pool_, place).status().code(),
             absl::StatusCode::kInvalidArgument);
-  EXPECT_FALSE(Matrix::FromPacked(DType::kF16, kRows, kCols, NewPlace()).ok());
+  EXPECT_FALSE(Matrix::FromPacked(GetParam(), kRows, kCols + 256, NewPlace()).ok());
 }
 
 TEST_P(PackedPlaceTest, SourceIsReleasedInOrderAndWhole) {
@@ -118,6 +121,24 @@ TEST(QuantPackTest, PackedBytesAreThoseOfThisVersion) {
     }
   }
   EXPECT_EQ(hash.Digest(), "sha256:38dbbe67f0ba4f11bb0aaca31fb90ec78bef4c5d9198380363f87c0acb969791");
+}
+
+TEST(DensePackTest, PackedBytesAreThoseOfThisVersion) {
+  ASSERT_EQ(kPackerVersion, 1u);
+  base::Sha256 hash;
+  const int64_t cols = 131;
+  for (const DType type : testing::kDenseTypes) {
+    std::vector<uint8_t> stored(static_cast<size_t>(kRows * BytesFor(type, cols)));
+    uint32_t state = 1;
+    for (uint8_t& byte : stored) byte = static_cast<uint8_t>((state = state * 1664525 + 1013904223) >> 24);
+    const DenseLayout layout = DenseLayout::For(type, kRows, cols);
+    std::vector<uint8_t> tile(static_cast<size_t>(layout.tile_bytes));
+    for (int64_t t = 0; t < layout.tiles; ++t) {
+      PackDenseTile(layout, stored.data(), t, tile.data());
+      hash.Update(std::string_view(reinterpret_cast<const char*>(tile.data()), tile.size()));
+    }
+  }
+  EXPECT_EQ(hash.Digest(), "sha256:40e801fb10c73a0b499331f6812a17301355ba17f308a3b8c379f1bc8400a841");
 }
 
 }  // namespace

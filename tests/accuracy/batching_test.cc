@@ -1,4 +1,5 @@
-// On the real SmolLM2: what else is in the batch, how a prompt is chunked, and how many threads run changes no bit.
+// On the real SmolLM2, as published and with f16 and bf16 weights: what else is in the batch, how a prompt is
+// chunked, and how many threads run changes no bit.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -7,6 +8,7 @@
 #include <functional>
 #include <memory>
 #include <random>
+#include <string>
 #include <string_view>
 #include <utility>
 #include <vector>
@@ -14,9 +16,12 @@
 #include "absl/log/check.h"
 #include "base/file.h"
 #include "base/mutex.h"
+#include "base/testing.h"
 #include "kernels/thread_pool.h"
 #include "tests/accuracy/golden.h"
+#include "tools/linnet/quantize_file.h"
 #include "worker/engine/engine.h"
+#include "worker/gguf/gguf_file.h"
 #include "worker/model/model.h"
 
 namespace linnet::accuracy {
@@ -52,8 +57,9 @@ class Sink : public worker::EngineSink {
 
 class Batching : public ::testing::Test {
  protected:
-  static std::unique_ptr<Model> Load(kernels::ThreadPool& pool, int64_t max_step_tokens = 512) {
-    auto model = Model::Load(SmolLm2Path(), {.max_step_tokens = max_step_tokens}, &pool);
+  static std::unique_ptr<Model> Load(kernels::ThreadPool& pool, int64_t max_step_tokens = 512,
+                                     const std::string& path = SmolLm2Path()) {
+    auto model = Model::Load(path, {.max_step_tokens = max_step_tokens}, &pool);
     CHECK_OK(model.status()) << "the tests need the SmolLM2 file; LINNET_TEST_MODEL says where it is";
     return *std::move(model);
   }
@@ -92,6 +98,7 @@ class Batching : public ::testing::Test {
     for (const auto& sink : sinks) tokens.push_back(sink->Await());
     return tokens;
   }
+  static void CompareRandomSchedules(const std::string& path, int schedules);
 };
 
 TEST_F(Batching, ConcurrentRequestsGetTheTokensThatTheyGetAlone) {
@@ -129,8 +136,7 @@ TEST_F(Batching, LogitsAreTheSameBitsHoweverTheyAreComputed) {
 // Hundreds of random schedules: which sequences run together, how each is cut into chunks, where prefill ends and
 // single tokens begin, on one, two or three threads. Logits are compared by a hash of their bits with those of each
 // sequence computed alone, token by token.
-TEST_F(Batching, RandomSchedulesGiveTheSameBits) {
-  constexpr int kSchedules = 200;
+void Batching::CompareRandomSchedules(const std::string& path, int schedules) {
   constexpr size_t kSequences = 5;
   std::mt19937 random(2024);
   const auto draw = [&](size_t least, size_t most) {
@@ -140,7 +146,7 @@ TEST_F(Batching, RandomSchedulesGiveTheSameBits) {
     return std::hash<std::string_view>()({reinterpret_cast<const char*>(row.data()), row.size_bytes()});
   };
   kernels::ThreadPool one(1), two(2), three(3);
-  const std::unique_ptr<Model> models[] = {Load(one, 128), Load(two, 128), Load(three, 128)};
+  const std::unique_ptr<Model> models[] = {Load(one, 128, path), Load(two, 128, path), Load(three, 128, path)};
   const size_t vocab = static_cast<size_t>(models[0]->description().vocab_size);
   auto cache = *worker::KvCache::Create(models[0]->description(), models[0]->kv_type(), 2 * kSequences);
 
@@ -157,7 +163,7 @@ TEST_F(Batching, RandomSchedulesGiveTheSameBits) {
   }
 
   int compared = 0;
-  for (int schedule = 0; schedule < kSchedules; ++schedule) {
+  for (int schedule = 0; schedule < schedules; ++schedule) {
     Model& model = *models[draw(0, 2)];
     std::vector<worker::KvSequence> kv(kSequences);
     std::vector<size_t> computed(kSequences);
@@ -195,8 +201,32 @@ TEST_F(Batching, RandomSchedulesGiveTheSameBits) {
     }
     for (worker::KvSequence& sequence : kv) cache->Release(sequence);
   }
-  EXPECT_GT(compared, kSchedules * 3);
+  EXPECT_GT(compared, schedules * 3);
 }
+
+TEST_F(Batching, RandomSchedulesGiveTheSameBits) { CompareRandomSchedules(SmolLm2Path(), 200); }
+
+class BatchingOfPlainWeights : public Batching, public ::testing::WithParamInterface<const char*> {
+ protected:
+  // SmolLM2 with its weights in that format.
+  std::string ModelPath() const {
+    kernels::ThreadPool pool(2);
+    const auto source = worker::GgufFile::Open(SmolLm2Path());
+    CHECK_OK(source.status());
+    const std::string path = files_.Path("plain.gguf");
+    CHECK_OK(cli::QuantizeFile(**source, path,
+                               {.format = cli::FindQuantizeFormat(GetParam()), .allow_requantize = true}, pool)
+                 .status());
+    return path;
+  }
+
+ private:
+  base::FileTree files_;
+};
+INSTANTIATE_TEST_SUITE_P(Formats, BatchingOfPlainWeights, ::testing::Values("f16", "bf16"),
+                         [](const auto& info) { return std::string(info.param); });
+
+TEST_P(BatchingOfPlainWeights, RandomSchedulesGiveTheSameBits) { CompareRandomSchedules(ModelPath(), 30); }
 
 }  // namespace
 }  // namespace linnet::accuracy

@@ -1,4 +1,5 @@
-// On the real SmolLM2: weights read from the packed cache compute the very same bits as weights packed anew.
+// On the real SmolLM2, and a tiny model of f32 weights: weights read from the packed cache compute the very same bits
+// as weights packed anew.
 #include "worker/model/packed_cache.h"
 
 #include <gmock/gmock.h>
@@ -32,7 +33,7 @@ constexpr int kGreedyTokens = 16;
 class PackedModel : public ::testing::Test {
  protected:
   absl::StatusOr<std::unique_ptr<Model>> Load(worker::PackedCache* cache) {
-    return Model::Load(SmolLm2Path(),
+    return Model::Load(model_path_,
                        {.packed_cache = cache,
                         .packed_key = key_,
                         .verify =
@@ -66,6 +67,7 @@ class PackedModel : public ::testing::Test {
     return all;
   }
 
+  std::string model_path_ = SmolLm2Path();
   const std::string key_ = "sha256:" + std::string(64, 'c');
   base::FileTree files_;
   kernels::ThreadPool pool_{2};
@@ -73,7 +75,16 @@ class PackedModel : public ::testing::Test {
   int verified_ = 0;
 };
 
-TEST_F(PackedModel, SecondLoadReadsWhatTheFirstPackedBitForBit) {
+class PackedModelOfType : public PackedModel, public ::testing::WithParamInterface<std::string> {
+ protected:
+  PackedModelOfType() {
+    if (GetParam() == "F32") model_path_ = GoldenPath("tiny/llama.gguf");
+  }
+};
+INSTANTIATE_TEST_SUITE_P(Types, PackedModelOfType, ::testing::Values("Q4_1", "F32"),
+                         [](const auto& info) { return info.param; });
+
+TEST_P(PackedModelOfType, SecondLoadReadsWhatTheFirstPackedBitForBit) {
   const auto uncached = Load(nullptr);
   ASSERT_TRUE(uncached.ok()) << uncached.status();
   EXPECT_EQ((*uncached)->packed_load(), PackedLoad::kOff);

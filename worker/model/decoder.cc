@@ -45,8 +45,9 @@ void NormRow(const NormDescription& norm, const float* weight, const float* bias
 
 int64_t Decoder::ScratchBytes(const ModelDescription& model, int64_t max_step_tokens) {
   const Widths widths = WidestLayer(model);
+  const int64_t copied = std::max({int64_t{model.model_dim}, widths.q, widths.ffn});  // for products, in their form
   const int64_t row =
-      (AnyInParallel(model) ? 3 : 2) * int64_t{model.model_dim} + 2 * widths.q + 2 * widths.kv + widths.ffn;
+      (AnyInParallel(model) ? 3 : 2) * int64_t{model.model_dim} + 2 * widths.q + 2 * widths.kv + widths.ffn + copied;
   return int64_t{sizeof(float)} * (max_step_tokens * row + model.vocab_size);
 }
 

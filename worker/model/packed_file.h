@@ -8,12 +8,11 @@
 //          32   header: linnet.storage.v1.PackedWeights, serialized
 //          ...  zeros
 //          image_offset, a multiple of 4096: the image, to the end of the file; tensors one after the other in the
-//          layout of kernels/quant_pack.h, with a CRC-32C in the header for each 2 MiB
+//          layouts of kernels/quant_pack.h and kernels/dense_pack.h, with a CRC-32C in the header for each 2 MiB
 //
-// Only what kernels pack is in it, group-quantized matrices. What of the model file is not (its header with the
-// vocabulary, norms and biases, and f16, bf16 and f32 matrices, which oneDNN reorders at each load) is read from there,
-// and the header here has a checksum over it: a packed file and the model file together are checked without reading
-// what was packed a second time.
+// Only what kernels pack is in it, matrices. What of the model file is not (its header with the vocabulary, norms and
+// biases) is read from there, and the header here has a checksum over it: a packed file and the model file together are
+// checked without reading what was packed a second time.
 //
 // The image is read into anonymous memory in huge pages, not mapped (docs/decisions.md says why), so the file
 // may be replaced or removed while its weights are in use. Writers write to a temporary name, the first bytes last,

@@ -1,4 +1,4 @@
-// A model's packed weights: one block of memory for all its group-quantized matrices, in the order in which the decoder
+// A model's packed weights: one block of memory for all its matrices, in the order in which the decoder
 // reads them, and the table that says what lies where. A load fills it, the matrices refer to it, the packed cache
 // keeps it on disk.
 #pragma once
