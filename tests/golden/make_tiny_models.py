@@ -251,7 +251,8 @@ def write_gguf(tiny, path):
     writer.close()
 
 
-def make(tiny, seed, out):
+def fill(tiny, seed):
+    """Gives the model its weights. Returns token ids to try it on."""
     generator = torch.Generator().manual_seed(seed)
     randomize(tiny.model, generator, tiny.zero_based_norms, tiny.post_norms)
     model = tiny.model.float().eval()
@@ -262,9 +263,14 @@ def make(tiny, seed, out):
             for p in model.parameters():
                 if p.dim() == 2:
                     p.copy_(p.half().float())
+    return ids
+
+
+def make(tiny, seed, out):
+    ids = fill(tiny, seed)
     write_gguf(tiny, out / f"{tiny.arch}.gguf")
     with torch.no_grad():
-        logits = model(ids).logits[0].float().numpy()
+        logits = tiny.model(ids).logits[0].float().numpy()
     print(f"{tiny.arch}: logits of standard deviation {logits.std():.2f}, largest {np.abs(logits).max():.2f}")
     assert logits.std() >= 1
     logits[:, COLUMNS].astype("<f4").tofile(out / f"{tiny.arch}.f32")
@@ -531,4 +537,5 @@ def main():
             make(family(), options.seed * 1000 + i, options.out)
 
 
-main()
+if __name__ == "__main__":
+    main()

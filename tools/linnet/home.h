@@ -4,6 +4,8 @@
 //   run/up.lock          held by the `linnet up` that uses this home
 //   logs/                one file per process
 //   registry/ worker/    the processes' own
+//   converted/           GGUF files made of Hugging Face folders, for the next command (convert.h)
+//   tmp/                 files of commands that run
 #pragma once
 
 #include <optional>

@@ -11,7 +11,9 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "tools/linnet/convert.h"
 #include "tools/linnet/progress.h"
+#include "worker/checkpoint/checkpoint.h"
 
 namespace linnet::cli {
 namespace {
@@ -21,7 +23,7 @@ constexpr uint64_t kMaxTokensFileBytes = 64 << 20;
 }  // namespace
 
 void AddLocalModelOptions(CLI::App* command, LocalModelOptions& options) {
-  command->add_option("--model", options.model, "Model file (GGUF)")->required();
+  command->add_option("--model", options.model, "Model file (GGUF), or Hugging Face folder")->required();
   command->add_option("--threads", options.threads, "Compute threads (default: as many as this process may use)")
       ->check(CLI::Range(1, 1024));
   command->add_flag("--reference", options.reference,
@@ -35,21 +37,20 @@ void AddLocalModelOptions(CLI::App* command, LocalModelOptions& options) {
       ->type_name("DIR");
 }
 
-absl::Status CheckModelPath(const std::string& path) {
+absl::StatusOr<std::string> ModelFile(const std::string& path, const CommandContext& context) {
   struct stat info = {};
   if (stat(path.c_str(), &info) != 0) return base::ErrnoStatus(errno, "open", path);
-  if (S_ISDIR(info.st_mode)) {
-    return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_MODEL_FILE",
-                       base::StrCat(path,
-                                    " is a directory; Hugging Face directories cannot be opened yet. Give a GGUF "
-                                    "file (llama.cpp's convert_hf_to_gguf.py makes one from such a directory)"),
-                       {{"file", path}});
-  }
-  return absl::OkStatus();
+  if (!S_ISDIR(info.st_mode)) return path;
+  if (worker::IsCheckpoint(path)) return ConvertOnce(context, path);
+  return base::Error(absl::StatusCode::kInvalidArgument, "INVALID_MODEL_FILE",
+                     base::StrCat(path,
+                                  " is a folder without a config.json. Give a GGUF file, or a folder as Hugging Face "
+                                  "publishes models: config.json, safetensors files and tokenizer.json"),
+                     {{"file", path}});
 }
 
 absl::StatusOr<LocalModel> LoadLocalModel(const LocalModelOptions& options, const CommandContext& context) {
-  LINNET_RETURN_IF_ERROR(CheckModelPath(options.model));
+  LINNET_ASSIGN_OR_RETURN(const std::string path, ModelFile(options.model, context));
   LocalModel local;
   const int threads = options.threads > 0 ? options.threads : base::DetectCpuBudget().threads;
   local.pool = std::make_unique<kernels::ThreadPool>(threads);
@@ -62,9 +63,9 @@ absl::StatusOr<LocalModel> LoadLocalModel(const LocalModelOptions& options, cons
   if (!options.packed_cache.empty()) {
     local.packed_cache = worker::PackedCache::Open({.dir = options.packed_cache});
     load.packed_cache = local.packed_cache.get();
-    LINNET_ASSIGN_OR_RETURN(load.packed_key, worker::PackedKeyOfFile(options.model));
+    LINNET_ASSIGN_OR_RETURN(load.packed_key, worker::PackedKeyOfFile(path));
   }
-  LINNET_ASSIGN_OR_RETURN(local.model, worker::Model::Load(options.model, load, local.pool.get()));
+  LINNET_ASSIGN_OR_RETURN(local.model, worker::Model::Load(path, load, local.pool.get()));
   local.load_ms = absl::ToDoubleMilliseconds(base::Clock::Real()->Since(start));
   progress.Finish();
   local.model->SavePacked([] { return false; });

@@ -32,10 +32,10 @@ struct LocalModel {
   std::unique_ptr<worker::Model> model;
   double load_ms = 0;
 };
-// Shows a progress bar where that takes long. A Hugging Face directory is refused with the remedy.
+// Shows a progress bar where that takes long.
 absl::StatusOr<LocalModel> LoadLocalModel(const LocalModelOptions& options, const CommandContext& context);
-// The same checks of the path, without loading anything.
-absl::Status CheckModelPath(const std::string& path);
+// The GGUF file that `path` is, or that the Hugging Face folder there is converted to (convert.h).
+absl::StatusOr<std::string> ModelFile(const std::string& path, const CommandContext& context);
 
 // A JSON array of token ids; INVALID_ARGUMENT names file and element.
 absl::StatusOr<std::vector<worker::TokenId>> ReadTokensFile(const std::string& path);

@@ -1,5 +1,6 @@
-// linnet model import | ls | show | rm
+// linnet model import | convert | ls | show | rm
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
@@ -9,12 +10,16 @@
 #include "base/file.h"
 #include "base/human.h"
 #include "base/status_macros.h"
+#include "base/version.h"
 #include "registry/client/names.h"
 #include "tools/linnet/command.h"
 #include "tools/linnet/connect.h"
+#include "tools/linnet/convert.h"
 #include "tools/linnet/output.h"
 #include "tools/linnet/proto_json.h"
 #include "tools/linnet/publish_file.h"
+#include "tools/linnet/work_files.h"
+#include "worker/checkpoint/checkpoint.h"
 
 namespace linnet::cli {
 namespace {
@@ -28,29 +33,43 @@ struct ImportOptions {
   bool dry_run = false;
 };
 
-absl::Status CheckIsFile(const std::string& path) {
+// The GGUF file to import: what was named, or what the folder that was named is converted to.
+absl::StatusOr<std::string> FileToImport(const CommandContext& context, const std::string& path, WorkFiles& work) {
   struct stat st;
   if (stat(path.c_str(), &st) != 0) return base::ErrnoStatus(errno, "open", path);
-  if (S_ISDIR(st.st_mode)) {
-    return UsageError(absl::StrCat(path, " is a folder; `linnet model import` takes a GGUF file"));
-  }
-  if (!S_ISREG(st.st_mode))
+  if (S_ISREG(st.st_mode)) return path;
+  if (!S_ISDIR(st.st_mode)) {
     return UsageError(absl::StrCat(path, " is not a regular file; copy the model to one first"));
-  return absl::OkStatus();
+  }
+  if (!worker::IsCheckpoint(path)) {
+    return UsageError(absl::StrCat(path,
+                                   " is a folder without a config.json; `linnet model import` takes a GGUF file, or a "
+                                   "folder as Hugging Face publishes models"));
+  }
+  LINNET_ASSIGN_OR_RETURN(const std::string file, work.Add(absl::StrCat("import-", getpid(), ".gguf")));
+  LINNET_RETURN_IF_ERROR(Convert(context, path, file).status());
+  return file;
 }
 
 absl::Status Import(const CommandContext& context, const ImportOptions& options) {
   // Everything that can be said against the file is said before a byte of it is sent.
-  LINNET_RETURN_IF_ERROR(CheckIsFile(options.file));
-  LINNET_ASSIGN_OR_RETURN(FileDescription described, DescribeModelFile(options.file, options.naming));
-  LINNET_ASSIGN_OR_RETURN(const std::string digest, DigestFile(options.file, context.quiet));
+  WorkFiles work;
+  LINNET_ASSIGN_OR_RETURN(const std::string file, FileToImport(context, options.file, work));
+  LINNET_ASSIGN_OR_RETURN(FileDescription described, DescribeModelFile(file, options.naming));
+  if (file != options.file) {
+    const std::string name = described.model.display_name();
+    described.variant.set_source(
+        absl::StrCat("linnet ", base::kVersion, " model import of the Hugging Face folder ", name));
+    described.variant.mutable_blobs(0)->set_file_name(absl::StrCat(name, ".gguf"));
+  }
+  LINNET_ASSIGN_OR_RETURN(const std::string digest, DigestFile(file, context.quiet));
   described.variant.mutable_blobs(0)->set_digest(digest);
   v1::PublishVariantResponse published;
   if (options.dry_run) {
     *published.mutable_model() = described.model;
     *published.mutable_variant() = described.variant;
   } else {
-    LINNET_ASSIGN_OR_RETURN(published, PublishFile(context, options.file, described, options.replace));
+    LINNET_ASSIGN_OR_RETURN(published, PublishFile(context, file, described, options.replace));
   }
   const v1::Variant& variant = published.variant();
   LINNET_ASSIGN_OR_RETURN(const auto id, registry::ParseVariantName(variant.name()));
@@ -143,21 +162,24 @@ absl::Status Remove(const CommandContext& context, const std::string& typed, boo
 }  // namespace
 
 void AddModelCommands(CLI::App& app, CommandContext& context) {
-  CLI::App* noun = context.Add(app, "model", "Models of the registry: import, list, show, remove",
+  CLI::App* noun = context.Add(app, "model", "Models of the registry: import, convert, list, show, remove",
                                {"linnet model import m.gguf", "linnet model ls"});
   noun->require_subcommand(1);
 
   auto import = std::make_shared<ImportOptions>();
   CLI::App* command = context.Add(
-      *noun, "import", "Put a GGUF file into the registry as a variant of a model",
-      {"linnet model import SmolLM2-135M-Instruct.Q4_1.gguf",
+      *noun, "import", "Put a GGUF file or a Hugging Face folder into the registry as a variant of a model",
+      {"linnet model import SmolLM2-135M-Instruct.Q4_1.gguf", "linnet model import SmolLM2-135M-Instruct",
        "linnet model import q8.gguf --name qwen2-1.5b --variant q8_0", "linnet model import m.gguf --dry-run -o yaml"});
-  command->add_option("FILE", import->file, "a GGUF file")->required();
+  command->add_option("FILE", import->file, "a GGUF file, or a folder with config.json and safetensors files")
+      ->required();
   command->add_option("--name", import->naming.model, "name of the model (default: from the file)");
   command->add_option("--variant", import->naming.variant, "name of the variant (default: its quantization)");
   command->add_flag("--replace", import->replace, "replace a variant of that name that has other contents");
   command->add_flag("--dry-run", import->dry_run, "only check the file and show what would be published");
   context.OnRun(command, [&context, import] { return Import(context, *import); });
+
+  AddConvertCommand(*noun, context);
 
   command = context.Add(*noun, "ls", "List the models", {"linnet model ls", "linnet model ls -o json"});
   command->alias("list");

@@ -24,15 +24,6 @@ Result Linnet(std::vector<const char*> args) {
   return {code, testing::internal::GetCapturedStdout(), testing::internal::GetCapturedStderr()};
 }
 
-TEST(NearestTest, FindsTypingMistakesOnly) {
-  const std::vector<std::string> words = {"model", "variant", "worker", "up"};
-  EXPECT_EQ(Nearest("modle", words), "model");
-  EXPECT_EQ(Nearest("models", words), "model");
-  EXPECT_EQ(Nearest("wroker", words), "worker");
-  EXPECT_EQ(Nearest("elephant", words), "");
-  EXPECT_EQ(Nearest("", words), "");
-}
-
 TEST(ProgramTest, HelpAndVersionAreData) {
   const Result help = Linnet({"--help"});
   EXPECT_EQ(help.code, kExitDone);

@@ -22,13 +22,13 @@
 #include "registry/client/names.h"
 #include "tools/linnet/calibrate.h"
 #include "tools/linnet/connect.h"
-#include "tools/linnet/home.h"
 #include "tools/linnet/interrupts.h"
 #include "tools/linnet/output.h"
 #include "tools/linnet/progress.h"
 #include "tools/linnet/proto_json.h"
 #include "tools/linnet/publish_file.h"
 #include "tools/linnet/quantize_file.h"
+#include "tools/linnet/work_files.h"
 
 namespace linnet::cli {
 namespace {
@@ -42,25 +42,6 @@ struct Options {
   bool replace = false;
   bool allow_requantize = false;
   int threads = 0;
-};
-
-// Files that live as long as the command.
-class WorkFiles {
- public:
-  ~WorkFiles() {
-    std::error_code ignored;
-    for (const std::string& path : paths_) fs::remove(path, ignored);
-  }
-  // A path in $LINNET_HOME/tmp.
-  absl::StatusOr<std::string> Add(const std::string& name) {
-    const std::string folder = absl::StrCat(LinnetHome(), "/tmp");
-    LINNET_RETURN_IF_ERROR(base::MakeDirs(folder));
-    paths_.push_back(absl::StrCat(folder, "/", name));
-    return paths_.back();
-  }
-
- private:
-  std::vector<std::string> paths_;
 };
 
 // Where the weights come from: a file, or a variant of the registry that is fetched first.

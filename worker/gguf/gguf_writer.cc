@@ -111,6 +111,12 @@ void GgufMetadata::SetI32s(std::string_view key, const std::vector<int32_t>& val
   SetEncoded(key, std::move(encoded));
 }
 
+void GgufMetadata::SetF32s(std::string_view key, const std::vector<float>& values) {
+  std::string encoded = EncodedArray(kF32, values.size());
+  for (const float value : values) AppendNumber(value, encoded);
+  SetEncoded(key, std::move(encoded));
+}
+
 void GgufMetadata::Remove(std::string_view key) {
   if (const size_t at = Find(key); at != entries_.size()) entries_.erase(entries_.begin() + static_cast<ptrdiff_t>(at));
 }

@@ -40,6 +40,7 @@ class GgufMetadata {
   void SetBool(std::string_view key, bool value);
   void SetStrings(std::string_view key, const std::vector<std::string>& values);
   void SetI32s(std::string_view key, const std::vector<int32_t>& values);
+  void SetF32s(std::string_view key, const std::vector<float>& values);
   void Remove(std::string_view key);
   bool Has(std::string_view key) const { return Find(key) != entries_.size(); }
 

@@ -1,0 +1,13 @@
+// The word that somebody meant who wrote another.
+#pragma once
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace linnet::base {
+
+// The candidate nearest to `typed`, "" where none is near enough to be what was meant.
+std::string Nearest(std::string_view typed, const std::vector<std::string>& candidates);
+
+}  // namespace linnet::base

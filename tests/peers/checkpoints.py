@@ -1,0 +1,189 @@
+#!/usr/bin/env python3
+"""Hugging Face folders of all families, converted by Linnet and by llama.cpp. checkpoints.sh runs these parts in order:
+
+    make OUT      saves each tiny model in f32, f16 and bf16, and what Transformers computes from it
+    convert OUT   `linnet model convert` and `linnet score` on each folder
+    compare OUT   with Transformers, with the committed GGUF files, with llama.cpp's converter and its programs
+"""
+
+import argparse
+import json
+import os
+import pathlib
+import re
+import subprocess
+import sys
+
+HERE = pathlib.Path(__file__).resolve().parent
+GOLDEN = HERE.parent / "golden"
+CONVERTER = pathlib.Path("/usr/share/llama.cpp/llama.cpp-tools")
+TYPES = ("f32", "f16", "bf16")
+TOLERANCE = 2e-3  # of log-probabilities, with the same weights in f32
+TOLERANCE_FAST = 2e-2
+TEXT = "The ring at the sea: 1234 is not thaw, isn't it?"
+
+# Keys in which llama.cpp's converter writes something else, and why that is right.
+ELSEWHERE = {
+    "general.size_label": "not written", "general.quantization_version": "the same everywhere",
+    "tokenizer.ggml.add_bos_token": "phi2: the converter writes it twice", "linnet.convert.version": "ours"}
+
+
+def families(only):
+    sys.path.insert(0, str(GOLDEN))
+    import make_tiny_models as tiny_models
+    return [f for f in tiny_models.FAMILIES if not only or f.__name__ in only]
+
+
+def make(out, only):
+    import numpy as np
+    import torch
+    sys.path.insert(0, str(GOLDEN))
+    import make_tiny_models as tiny_models
+    import tiny_checkpoints
+    torch.set_num_threads(1)
+    casts = {"f32": lambda t: t.float(), "f16": lambda t: t.half(), "bf16": lambda t: t.bfloat16()}
+    for family in families(only):
+        for i, kind in enumerate(TYPES):
+            tiny = family()
+            ids = tiny_models.fill(tiny, 1000 + tiny_models.FAMILIES.index(family))
+            folder = out / tiny.arch / kind
+            tiny_checkpoints.save(tiny, folder, casts[kind], shards=1 + i, old=kind == "f16")
+            with torch.no_grad():
+                for p in tiny.model.parameters():
+                    p.copy_(casts[kind](p).float())
+                scores = tiny.model(ids).logits[0].float().log_softmax(-1)
+            logprobs = scores[torch.arange(ids.shape[1] - 1), ids[0, 1:]]
+            (folder.parent / f"{kind}.tokens.json").write_text(json.dumps(ids[0].tolist()))
+            np.save(folder.parent / f"{kind}.npy", logprobs.numpy())
+        print(f"{tiny.arch}: saved", flush=True)
+
+
+def run(command, **more):
+    done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, **more)
+    if done.returncode != 0:
+        raise SystemExit(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
+    return done.stdout
+
+
+def convert(out, only):
+    binary = pathlib.Path(os.environ.get("LINNET_BIN", "build/release/bin")) / "linnet"
+    (out / "text.txt").write_text(TEXT)
+    for folder in sorted(p for p in out.glob("*/*") if p.is_dir() and (not only or p.parent.name in only)):
+        made = folder.with_suffix(".gguf")
+        report = json.loads(run([binary, "model", "convert", folder, "--out", made, "--replace", "-o", "json"]))
+        folder.with_suffix(".report.json").write_text(json.dumps(report))
+        tokens = ("--tokens-file", folder.with_suffix(".tokens.json"), "-o", "json")
+        for name, flags in (("reference", ["--reference"]), ("fast", [])):
+            folder.with_suffix(f".{name}.json").write_text(run([binary, "score", "--model", made, *flags, *tokens]))
+        folder.with_suffix(".ids.json").write_text(
+            run([binary, "tokenize", "--model", made, "--text-file", out / "text.txt", "-o", "json"]))
+
+
+def gguf_content(path):
+    import gguf
+    import numpy as np
+    reader = gguf.GGUFReader(path)
+    keys = {name: field.contents() for name, field in reader.fields.items() if not name.startswith("GGUF.")}
+    tensors = {}
+    for tensor in reader.tensors:
+        data = gguf.quants.dequantize(tensor.data, tensor.tensor_type)
+        tensors[tensor.name] = (tensor.tensor_type.name, np.asarray(data, dtype=np.float32).reshape(tensor.shape.tolist()[::-1]))
+    return keys, tensors
+
+
+def convert_by_llama_cpp(folder, made, pre):
+    """As its own script does, but for the tokenizer's name, which it finds out by a table of published models."""
+    code = f"""
+import sys
+sys.path.insert(1, {str(CONVERTER)!r})
+from conversion.base import TextModel
+TextModel.get_vocab_base_pre = lambda self, tokenizer: {pre!r}
+sys.argv = ["convert", {str(folder)!r}, "--outfile", {str(made)!r}, "--outtype", {folder.name!r}]
+source = open("/usr/share/doc/llama.cpp-tools/scripts/convert_hf_to_gguf.py").read()
+exec(compile(source, "convert_hf_to_gguf.py", "exec"), {{"__name__": "__main__", "__file__": "/usr/share/doc/llama.cpp-tools/scripts/x.py"}})
+"""
+    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+    return None if done.returncode == 0 else done.stdout.strip().splitlines()[-1]
+
+
+class Report:
+    def __init__(self):
+        self.failed = 0
+
+    def check(self, where, good, what):
+        if not good:
+            self.failed += 1
+            print(f"FAILED {where}: {what}", flush=True)
+
+
+def same(a, b):
+    if isinstance(a, float) or isinstance(b, float):
+        return abs(a - b) <= 1e-6 * max(abs(a), abs(b))
+    return a == b
+
+
+def compare_keys(report, where, ours, theirs, known):
+    for key, value in theirs.items():
+        if key in known or key.startswith("general."):
+            continue
+        got = ours.get(key, "(missing)")
+        report.check(where, key in ours and same(got, value), f"{key} is {str(got)[:60]}, there {str(value)[:60]}")
+
+
+def compare_tensors(report, where, ours, theirs, types):
+    import numpy as np
+    report.check(where, ours.keys() == theirs.keys(), f"tensors {sorted(ours.keys() ^ theirs.keys())}")
+    for name in ours.keys() & theirs.keys():
+        (our_type, a), (their_type, b) = ours[name], theirs[name]
+        report.check(where, not types or our_type == their_type, f"{name} is {our_type}, there {their_type}")
+        exact = name != "rope_freqs.weight"  # computed here and there
+        good = a.shape == b.shape and (np.array_equal(a, b) if exact else np.allclose(a, b, rtol=1e-6))
+        report.check(where, good, f"{name} has other values")
+
+
+def compare(out, only):
+    import numpy as np
+    report = Report()
+    for folder in sorted(p for p in out.glob("*/*") if p.is_dir() and (not only or p.parent.name in only)):
+        arch, kind = folder.parent.name, folder.name
+        where = f"{arch} {kind}"
+        keys, tensors = gguf_content(folder.with_suffix(".gguf"))
+        golden = np.load(folder.with_suffix(".npy"))
+        deviations = {}
+        for name, tolerance in (("reference", TOLERANCE), ("fast", TOLERANCE_FAST)):
+            scored = json.loads(folder.with_suffix(f".{name}.json").read_text())["logprobs"]
+            deviations[name] = float(np.abs(np.array(scored) - golden).max())
+            report.check(where, deviations[name] <= tolerance, f"log-probabilities differ by {deviations[name]:.2g} ({name})")
+        if kind == "f32":
+            committed_keys, committed_tensors = gguf_content(GOLDEN / f"tiny/{arch}.gguf")
+            compare_keys(report, f"{where}, committed", keys, committed_keys, ())
+            compare_tensors(report, f"{where}, committed", tensors, committed_tensors, types=False)
+        ids = json.loads(folder.with_suffix(".ids.json").read_text())["tokens"]
+        from tokenizers import Tokenizer
+        report.check(where, ids == Tokenizer.from_file(str(folder / "tokenizer.json")).encode(TEXT).ids, f"token ids {ids}")
+        theirs = folder.parent / f"{kind}.llama.gguf"
+        error = convert_by_llama_cpp(folder, theirs, keys["tokenizer.ggml.pre"])
+        if error is None:
+            their_keys, their_tensors = gguf_content(theirs)
+            compare_keys(report, f"{where}, llama.cpp", keys, their_keys, ELSEWHERE)
+            compare_tensors(report, f"{where}, llama.cpp", tensors, their_tensors, types=True)
+        answer = run(["llama-completion", "-m", folder.with_suffix(".gguf"), "-p", TEXT, "-n", "8", "--temp", "0", "-no-cnv", "-t", "1", "-c", "256"])
+        print(f"{where}: Transformers within {deviations['reference']:.1e} ({deviations['fast']:.1e} fast); llama.cpp's converter: "
+              f"{'the same' if error is None else error}; llama.cpp goes on with {answer[len(TEXT):][:40]!r}", flush=True)
+    print(f"{report.failed} differences", flush=True)
+    return report.failed
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("part", choices=("make", "convert", "compare"))
+    parser.add_argument("out", type=pathlib.Path)
+    parser.add_argument("--only", nargs="+", metavar="ARCH", help="these families instead of all")
+    options = parser.parse_args()
+    options.out.mkdir(parents=True, exist_ok=True)
+    failed = {"make": make, "convert": convert, "compare": compare}[options.part](options.out, options.only)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,250 @@
+// What config.json becomes in GGUF's keys; the tensors are in convert_test.cc.
+#include "worker/checkpoint/hf_family.h"
+
+#include <gmock/gmock.h>
+#include <gtest/gtest.h>
+
+#include <map>
+#include <memory>
+#include <set>
+#include <string>
+
+#include "base/error.h"
+#include "base/strings.h"
+#include "base/testing.h"
+#include "worker/gguf/gguf_file.h"
+
+namespace linnet::worker {
+namespace {
+
+using nlohmann::json;
+using ::testing::AllOf;
+using ::testing::ElementsAre;
+using ::testing::HasSubstr;
+
+json Llama() {
+  return {{"architectures", {"LlamaForCausalLM"}},
+          {"hidden_size", 64},
+          {"num_hidden_layers", 2},
+          {"num_attention_heads", 4},
+          {"num_key_value_heads", 2},
+          {"intermediate_size", 96},
+          {"vocab_size", 32},
+          {"rms_norm_eps", 1e-6},
+          {"max_position_embeddings", 512},
+          {"hidden_act", "silu"}};
+}
+
+class DescribeConfigTest : public ::testing::Test {
+ protected:
+  absl::StatusOr<HfDescription> Describe(const json& config) {
+    auto parsed = HfConfig::Parse(config.dump(), "config.json");
+    EXPECT_TRUE(parsed.ok()) << parsed.status();
+    return DescribeConfig(*parsed);
+  }
+  // The keys, as a reader of the file sees them.
+  const GgufFile& Keys(const json& config) {
+    const auto described = Describe(config);
+    EXPECT_TRUE(described.ok()) << described.status();
+    const std::string path = tree_.Path("x.gguf");
+    EXPECT_TRUE((*GgufWriter::Create(path, described->metadata, {}))->Finish().ok());
+    file_ = *GgufFile::Open(path);
+    return *file_;
+  }
+  std::string Complaint(const json& config) {
+    const absl::Status status = Describe(config).status();
+    EXPECT_EQ(base::ErrorReason(status), "INVALID_MODEL_FILE") << config;
+    return std::string(status.message());
+  }
+
+  base::FileTree tree_;
+  std::unique_ptr<GgufFile> file_;
+};
+
+json With(json config, const json& more) {
+  config.update(more);
+  return config;
+}
+
+TEST_F(DescribeConfigTest, CommonKeys) {
+  const GgufFile& keys = Keys(With(Llama(), {{"rope_theta", 5e5}}));
+  EXPECT_EQ(*keys.GetString("general.architecture"), "llama");
+  EXPECT_EQ(*keys.GetInt("llama.block_count"), 2);
+  EXPECT_EQ(*keys.GetInt("llama.context_length"), 512);
+  EXPECT_EQ(*keys.GetInt("llama.embedding_length"), 64);
+  EXPECT_EQ(*keys.GetInt("llama.feed_forward_length"), 96);
+  EXPECT_EQ(*keys.GetInt("llama.attention.head_count"), 4);
+  EXPECT_EQ(*keys.GetInt("llama.attention.head_count_kv"), 2);
+  EXPECT_FLOAT_EQ(*keys.GetDouble("llama.attention.layer_norm_rms_epsilon"), 1e-6);
+  EXPECT_EQ(*keys.GetInt("llama.rope.dimension_count"), 16);
+  EXPECT_EQ(*keys.GetDouble("llama.rope.freq_base"), 5e5);
+  EXPECT_EQ(*keys.GetInt("llama.vocab_size"), 32);
+  EXPECT_FALSE(keys.metadata().contains("llama.attention.key_length"));
+}
+
+TEST_F(DescribeConfigTest, HeadsOfAnotherWidth) {
+  const GgufFile& keys = Keys(With(Llama(), {{"head_dim", 24}}));
+  EXPECT_EQ(*keys.GetInt("llama.attention.key_length"), 24);
+  EXPECT_EQ(*keys.GetInt("llama.attention.value_length"), 24);
+  EXPECT_EQ(*keys.GetInt("llama.rope.dimension_count"), 24);
+}
+
+TEST_F(DescribeConfigTest, LinearAndYarnScaling) {
+  const json linear = {{"rope_scaling", {{"type", "linear"}, {"factor", 4}}}};
+  EXPECT_EQ(*Keys(With(Llama(), linear)).GetString("llama.rope.scaling.type"), "linear");
+  EXPECT_EQ(*file_->GetDouble("llama.rope.scaling.factor"), 4);
+  const json yarn = {
+      {"rope_parameters",
+       {{"rope_type", "yarn"}, {"factor", 2}, {"original_max_position_embeddings", 256}, {"beta_fast", 16}}}};
+  EXPECT_EQ(*Keys(With(Llama(), yarn)).GetString("llama.rope.scaling.type"), "yarn");
+  EXPECT_EQ(*file_->GetInt("llama.rope.scaling.original_context_length"), 256);
+  EXPECT_EQ(*file_->GetDouble("llama.rope.scaling.yarn_beta_fast"), 16);
+}
+
+TEST_F(DescribeConfigTest, ScalingByTheSequencesLength) {
+  const GgufFile& keys = Keys(With(Llama(), {{"rope_scaling", {{"type", "dynamic"}, {"factor", 4}}}}));
+  EXPECT_EQ(*keys.GetString("llama.rope.scaling.type"), "dynamic");
+  EXPECT_EQ(*keys.GetDouble("llama.rope.scaling.factor"), 4);
+  EXPECT_EQ(*keys.GetInt("llama.rope.scaling.original_context_length"), 512);
+  EXPECT_EQ(*keys.GetInt("llama.context_length"), 2048);
+}
+
+TEST_F(DescribeConfigTest, Llama3ScalingBecomesDivisors) {
+  const json scaling = {{"rope_scaling",
+                         {{"rope_type", "llama3"},
+                          {"factor", 8},
+                          {"low_freq_factor", 1},
+                          {"high_freq_factor", 4},
+                          {"original_max_position_embeddings", 128}}}};
+  const auto described = *Describe(With(Llama(), scaling));
+  ASSERT_EQ(described.generated.size(), 1u);
+  EXPECT_EQ(described.generated[0].name, "rope_freqs.weight");
+  const std::vector<float>& factors = described.generated[0].values;
+  ASSERT_EQ(factors.size(), 8u);
+  // Wavelengths of 2π·10000^(i/8): up to 32 they stay, from 128 on they are stretched.
+  EXPECT_EQ(factors[1], 1);  // 19.9
+  EXPECT_NEAR(factors[2], 1 / ((1 - (128 / 62.8319 - 1) / 3) / 8 + (128 / 62.8319 - 1) / 3), 1e-5);
+  EXPECT_EQ(factors[3], 8);  // 198.7
+  EXPECT_EQ(factors[7], 8);
+}
+
+TEST_F(DescribeConfigTest, LongRopeBringsItsFactors) {
+  json phi3 = With(
+      Llama(),
+      {{"architectures", {"Phi3ForCausalLM"}},
+       {"max_position_embeddings", 1024},
+       {"original_max_position_embeddings", 256},
+       {"rope_scaling",
+        {{"type", "su"}, {"short_factor", std::vector<double>(8, 1)}, {"long_factor", std::vector<double>(8, 2)}}}});
+  const auto described = *Describe(phi3);
+  ASSERT_EQ(described.generated.size(), 2u);
+  EXPECT_EQ(described.generated[0].name, "rope_factors_long.weight");
+  EXPECT_THAT(described.generated[1].values, ::testing::Each(1));
+  EXPECT_FLOAT_EQ(*Keys(phi3).GetDouble("phi3.rope.scaling.attn_factor"),
+                  std::sqrt(1 + std::log(4.0) / std::log(256.0)));
+  phi3["rope_scaling"]["long_factor"].erase(0);
+  EXPECT_THAT(Complaint(phi3), HasSubstr("rope_parameters.long_factor has 7 elements, must have 8"));
+}
+
+TEST_F(DescribeConfigTest, WindowsThatGgufCannotSayLimitTheContext) {
+  const auto mistral = *Describe(With(Llama(), {{"architectures", {"MistralForCausalLM"}}, {"sliding_window", 100}}));
+  EXPECT_EQ(mistral.model.context, 100);
+  EXPECT_THAT(mistral.notes, ElementsAre(HasSubstr("the last 100 tokens")));
+  const json qwen = With(Llama(), {{"architectures", {"Qwen2ForCausalLM"}}, {"sliding_window", 100}});
+  EXPECT_EQ(Describe(qwen)->model.context, 512);  // not switched on
+  EXPECT_EQ(Describe(With(qwen, {{"use_sliding_window", true}, {"max_window_layers", 2}}))->model.context, 512);
+  EXPECT_EQ(Describe(With(qwen, {{"use_sliding_window", true}, {"max_window_layers", 1}}))->model.context, 100);
+}
+
+TEST_F(DescribeConfigTest, Gemma3) {
+  const json gemma = With(Llama(), {{"architectures", {"Gemma3ForCausalLM"}},
+                                    {"hidden_act", nullptr},
+                                    {"hidden_activation", "gelu_pytorch_tanh"},
+                                    {"sliding_window", 64},
+                                    {"query_pre_attn_scalar", 16},
+                                    {"rope_local_base_freq", 20000.0}});
+  const GgufFile& keys = Keys(gemma);
+  EXPECT_EQ(*keys.GetDouble("gemma3.rope.freq_base"), 1e6);
+  EXPECT_EQ(*keys.GetDouble("gemma3.rope.freq_base_swa"), 2e4);
+  EXPECT_EQ(*keys.GetInt("gemma3.attention.sliding_window"), 64);
+  const json wrong = {{"layer_types", {"full_attention", "sliding_attention"}},
+                      {"query_pre_attn_scalar", 10},
+                      {"sliding_window_pattern", 2},
+                      {"final_logit_softcapping", 30}};
+  EXPECT_THAT(Complaint(With(gemma, wrong)),
+              AllOf(HasSubstr("layer_types is not the pattern"), HasSubstr("query_pre_attn_scalar is 10"),
+                    HasSubstr("sliding_window_pattern is 2"), HasSubstr("final_logit_softcapping is not supported")));
+}
+
+TEST_F(DescribeConfigTest, OpenElmsWidths) {
+  // Of the 270M model.
+  const json openelm = {{"architectures", {"OpenELMForCausalLM"}},
+                        {"model_dim", 1280},
+                        {"num_transformer_layers", 3},
+                        {"head_dim", 64},
+                        {"num_query_heads", {12, 16, 20}},
+                        {"num_kv_heads", {3, 4, 5}},
+                        {"ffn_multipliers", {0.5, 2.13, 4.0}},
+                        {"ffn_dim_divisor", 256},
+                        {"rope_freq_constant", 10000},
+                        {"max_context_length", 2048},
+                        {"activation_fn_name", "swish"},
+                        {"vocab_size", 32000}};
+  const auto described = *Describe(openelm);
+  EXPECT_THAT(described.model.ffn, ElementsAre(768, 2816, 5120));
+  const GgufFile& keys = Keys(openelm);
+  EXPECT_THAT(**keys.FindInts("openelm.attention.head_count"), ElementsAre(12, 16, 20));
+  EXPECT_THAT(**keys.FindInts("openelm.feed_forward_length"), ElementsAre(768, 2816, 5120));
+  EXPECT_EQ(*keys.GetInt("openelm.attention.key_length"), 64);
+  EXPECT_FLOAT_EQ(*keys.GetDouble("openelm.attention.layer_norm_rms_epsilon"), 1e-6);
+}
+
+TEST_F(DescribeConfigTest, QwenStatesGateAndUpTogether) {
+  const json qwen =
+      With(Llama(), {{"architectures", {"QWenLMHeadModel"}}, {"num_key_value_heads", 4}, {"seq_length", 128}});
+  EXPECT_EQ(Describe(qwen)->model.ffn[0], 48);
+  EXPECT_EQ(*Keys(qwen).GetInt("qwen.feed_forward_length"), 96);
+  EXPECT_EQ(*file_->GetInt("qwen.context_length"), 128);
+  EXPECT_EQ(*Keys(With(qwen, {{"use_dynamic_ntk", true}})).GetString("qwen.rope.scaling.type"), "dynamic_doubling");
+  EXPECT_EQ(*file_->GetInt("qwen.rope.scaling.original_context_length"), 128);
+  EXPECT_EQ(*file_->GetInt("qwen.context_length"), 512);
+  EXPECT_EQ(*Keys(With(qwen, {{"use_logn_attn", true}})).GetInt("qwen.attention.logn_length"), 128);
+}
+
+TEST_F(DescribeConfigTest, EverythingWrongIsSaidAtOnce) {
+  json config = With(Llama(), {{"num_key_value_heads", 3},
+                               {"hidden_act", "relu"},
+                               {"quantization_config", {{"quant_method", "gptq"}}},
+                               {"num_local_experts", 8},
+                               {"rope_scaling", {{"type", "ntk"}, {"factor", 2}}}});
+  config.erase("rms_norm_eps");
+  EXPECT_THAT(Complaint(config),
+              AllOf(HasSubstr("rms_norm_eps is missing"), HasSubstr("does not divide the 4 query heads"),
+                    HasSubstr("the activation \"relu\" is not what \"llama\" computes"),
+                    HasSubstr("the weights are quantized"), HasSubstr("a mixture of 8 experts"),
+                    HasSubstr("RoPE of type \"ntk\" is not supported (default, linear, dynamic, llama3,")));
+}
+
+TEST_F(DescribeConfigTest, AnUnknownArchitectureIsAnsweredWithTheNearest) {
+  EXPECT_THAT(Complaint(With(Llama(), {{"architectures", {"LlamaForCausalML"}}})),
+              HasSubstr("\"LlamaForCausalML\" is not supported; the nearest that is: LlamaForCausalLM"));
+  EXPECT_THAT(Complaint(With(Llama(), {{"architectures", {"MambaForCausalLM"}}})), HasSubstr("\"MambaForCausalLM\""));
+  EXPECT_THAT(Complaint({{"hidden_size", 3}}), HasSubstr("names neither architectures nor model_type"));
+  // Where none is named, by the model's type.
+  EXPECT_EQ((*Describe(With(Llama(), {{"architectures", nullptr}, {"model_type", "mistral"}}))).family->gguf, "llama");
+}
+
+TEST(HfFamilies, NamesAreOfOneRowEach) {
+  std::set<std::string> architectures, types;
+  for (const HfFamily& family : HfFamilies()) {
+    for (const std::string_view name : base::StrSplit(family.architectures, ' ')) {
+      EXPECT_TRUE(architectures.emplace(name).second) << name;
+    }
+    for (const std::string_view name : base::StrSplit(family.model_types, ' ')) {
+      EXPECT_TRUE(types.emplace(name).second) << name;
+    }
+  }
+}
+
+}  // namespace
+}  // namespace linnet::worker
