@@ -6,6 +6,7 @@ import pathlib
 import pty
 import re
 import select
+import shutil
 import signal
 import subprocess
 import time
@@ -389,6 +390,97 @@ def test_quantize_a_variant_of_the_registry(registry_only, tmp_path):
         assert list((tmp_path / "tmp").iterdir()) == []
     finally:
         cli("model", "rm", "tiny", "--force")
+
+
+CHECKPOINTS = GOLDEN / "checkpoints"  # Hugging Face folders
+
+
+def copy_of(name, tmp_path):
+    folder = tmp_path / name
+    shutil.copytree(CHECKPOINTS / name, folder)
+    return folder
+
+
+def test_convert_a_hugging_face_folder(tmp_path):
+    made = tmp_path / "granite.gguf"
+    args = ("model", "convert", CHECKPOINTS / "granite", "--out", made)
+    report = data(linnet(*args, "-o", "json"))
+    assert report["architecture"] == "granite" and report["name"] == "granite"
+    assert report["size_bytes"] == made.stat().st_size
+    assert report["notes"] == []
+    exists = linnet(*args)
+    assert exists.returncode == REFUSED and "granite.gguf exists" in exists.stderr
+    table = linnet(*args, "--replace")
+    assert table.returncode == DONE and "granite" in table.stdout and table.stderr == ""
+    tokens = tmp_path / "tokens.json"
+    tokens.write_text("[3, 50, 120, 7, 200, 9]")
+    score = ("--reference", "--tokens-file", tokens, "-o", "json")
+    mine, committed = (data(linnet("score", "--model", model, *score)) for model in (made, GOLDEN / "tiny/granite.gguf"))
+    assert mine["logprobs"] == committed["logprobs"]
+
+
+def test_a_hugging_face_folder_is_converted_once(tmp_path):
+    env = {"LINNET_HOME": str(tmp_path / "home")}
+    folder = copy_of("gptneox", tmp_path)  # its weights in two files
+    text = tmp_path / "text.txt"
+    text.write_text("The ring at the sea")
+    args = ("tokenize", "--model", folder, "--text-file", text, "-o", "json")
+    first = linnet(*args, env=env)
+    assert "converted" in first.stderr and str(tmp_path / "home/converted/gptneox-") in first.stderr
+    again = linnet(*args, env=env)
+    assert again.stderr == "" and data(again) == data(first)
+    assert len(data(linnet("generate", "--model", folder, "--prompt", "The", "--max-tokens", "3", "--raw", "-o", "json", env=env))["tokens"]) == 3
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "use_parallel_residual": False}))
+    assert "converted" in linnet(*args, env=env).stderr  # another model now
+    assert len(list((tmp_path / "home/converted").iterdir())) == 2
+    for _ in range(8):
+        os.utime(folder / "config.json")
+        assert linnet(*args, env=env).returncode == DONE
+    assert len(list((tmp_path / "home/converted").iterdir())) == 8
+
+
+def test_import_a_hugging_face_folder(registry_only, tmp_path):
+    env = {"LINNET_HOME": str(tmp_path / "home")}
+    try:
+        imported = data(registry_only.cli("model", "import", CHECKPOINTS / "granite", "-o", "json", env=env))
+        assert imported["model"]["name"] == "models/granite"
+        assert imported["variant"]["name"] == "models/granite/variants/f16"
+        assert imported["variant"]["blobs"][0]["file_name"] == "granite.gguf"
+        assert "Hugging Face folder granite" in imported["variant"]["source"]
+        assert list((tmp_path / "home/tmp").iterdir()) == []
+    finally:
+        registry_only.cli("model", "rm", "granite", "--force")
+
+
+def test_folders_that_cannot_be_converted(tmp_path):
+    out = ("--out", tmp_path / "x.gguf")
+    assert linnet("model", "convert", tmp_path, *out).returncode == USAGE
+    empty = linnet("score", "--model", tmp_path, "--text-file", MODEL_FILE)
+    assert empty.returncode == FAILED and "without a config.json" in empty.stderr and "safetensors" in empty.stderr
+    broken = copy_of("gptneox", tmp_path)
+    second = broken / "model-00002-of-00002.safetensors"
+    whole = second.read_bytes()
+    second.write_bytes(whole[:-1])
+    short = linnet("model", "convert", broken, *out)
+    assert short.returncode == FAILED and second.name in short.stderr and "fetch the file again" in short.stderr
+    second.unlink()
+    missing = linnet("model", "convert", broken, *out)
+    assert missing.returncode == FAILED and second.name in missing.stderr and "download" in missing.stderr
+    second.write_bytes(whole)
+    config = json.loads((broken / "config.json").read_text())
+    (broken / "config.json").write_text(json.dumps({**config, "architectures": ["GPTNeoxForCausalLM"]}))
+    unknown = linnet("model", "convert", broken, *out)
+    assert unknown.returncode == FAILED and "GPTNeoXForCausalLM" in unknown.stderr
+    (broken / "config.json").write_text(json.dumps({**config, "num_hidden_layers": 4, "intermediate_size": 80}))
+    shapes = linnet("model", "convert", broken, *out)
+    assert "layers.3.attention.dense.weight is missing" in shapes.stderr
+    assert "has shape [72, 48], and config.json makes it [80, 48]" in shapes.stderr
+    pickled = copy_of("granite", tmp_path)
+    (pickled / "model.safetensors").rename(pickled / "pytorch_model.bin")
+    refused = linnet("model", "convert", pickled, *out)
+    assert refused.returncode == FAILED and "pickled" in refused.stderr and "save_pretrained" in refused.stderr
+    assert not (tmp_path / "x.gguf").exists()
 
 
 def threads_of(pid):

@@ -58,8 +58,8 @@ def make(out, only):
         print(f"{tiny.arch}: saved", flush=True)
 
 
-def run(command, **more):
-    done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, check=False, **more)
+def run(command):
+    done = subprocess.run([str(c) for c in command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, errors="replace", check=False)
     if done.returncode != 0:
         raise SystemExit(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout[-2000:]}{done.stderr[-2000:]}")
     return done.stdout
@@ -92,12 +92,15 @@ def gguf_content(path):
 
 
 def convert_by_llama_cpp(folder, made, pre):
-    """As its own script does, but for the tokenizer's name, which it finds out by a table of published models."""
+    """As its own script does, but for the tokenizer: its name comes from a table of published models, and the families
+    whose models have SentencePiece's get the byte-level one that all of these have."""
     code = f"""
 import sys
 sys.path.insert(1, {str(CONVERTER)!r})
 from conversion.base import TextModel
+from conversion.phi import Phi3MiniModel
 TextModel.get_vocab_base_pre = lambda self, tokenizer: {pre!r}
+TextModel._set_vocab_sentencepiece = TextModel._set_vocab_qwen = Phi3MiniModel.set_vocab = TextModel._set_vocab_gpt2
 sys.argv = ["convert", {str(folder)!r}, "--outfile", {str(made)!r}, "--outtype", {folder.name!r}]
 source = open("/usr/share/doc/llama.cpp-tools/scripts/convert_hf_to_gguf.py").read()
 exec(compile(source, "convert_hf_to_gguf.py", "exec"), {{"__name__": "__main__", "__file__": "/usr/share/doc/llama.cpp-tools/scripts/x.py"}})

@@ -75,6 +75,7 @@ class TokenizerReader {
     const std::string type =
         model.contains("type") && model["type"].is_string() ? model["type"].get<std::string>() : "BPE";
     metadata_.SetString("tokenizer.huggingface.json", text);
+    if (ComposesText(tokenizer_)) metadata_.SetBool("tokenizer.ggml.normalizer.nfc", true);
     if (type == "Unigram") {
       LINNET_RETURN_IF_ERROR(ReadUnigram(model));
     } else if (type == "BPE") {

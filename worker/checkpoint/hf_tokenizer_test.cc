@@ -76,6 +76,15 @@ TEST_F(HfTokenizerTest, ByteLevelBpe) {
   EXPECT_THAT(notes_, IsEmpty());
 }
 
+TEST_F(HfTokenizerTest, TextThatIsComposedFirst) {
+  json tokenizer = ByteLevel();
+  Write("tokenizer.json", tokenizer);
+  EXPECT_FALSE(Add().metadata().contains("tokenizer.ggml.normalizer.nfc"));
+  tokenizer["normalizer"] = {{"type", "NFC"}};
+  Write("tokenizer.json", tokenizer);
+  EXPECT_EQ(*Add().GetBoolOr("tokenizer.ggml.normalizer.nfc", false), true);
+}
+
 TEST_F(HfTokenizerTest, SentencePieceAsTokenizerJson) {
   Write("tokenizer.json",
         {{"model",

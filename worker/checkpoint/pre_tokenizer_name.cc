@@ -1,5 +1,6 @@
 #include "worker/checkpoint/pre_tokenizer_name.h"
 
+#include <algorithm>
 #include <string_view>
 #include <vector>
 
@@ -83,9 +84,13 @@ std::string PreTokenizerName(const json& tokenizer) {
   }
   const json* model = Member(tokenizer, "model");
   if (name == "dbrx" && model != nullptr && Flag(*model, "ignore_merges", false)) return "llama-bpe";
-  const auto normalizers = Steps(tokenizer, "normalizer", "normalizers");
-  if (name == "stablelm2" && normalizers.size() == 1 && Text(*normalizers[0], "type") == "NFC") return "qwen2";
+  if (name == "stablelm2" && ComposesText(tokenizer)) return "qwen2";
   return std::string(name);
+}
+
+bool ComposesText(const json& tokenizer) {
+  const auto steps = Steps(tokenizer, "normalizer", "normalizers");
+  return std::any_of(steps.begin(), steps.end(), [](const json* step) { return Text(*step, "type") == "NFC"; });
 }
 
 bool AddsSpacePrefix(const json& tokenizer) {
