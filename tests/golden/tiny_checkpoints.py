@@ -142,9 +142,13 @@ def save(tiny, folder, cast, shards=1, old=False):
     else:
         config = json.loads(config.to_json_string(use_diff=False))
         config = {**config, "architectures": [type(tiny.model).__name__]}
-        # Of GGUF's keys these are what Transformers has no place for.
+        # What Transformers does not write, and published files have.
         if tiny.arch == "bloom":
             config["seq_length"] = tiny_models.CONTEXT
+        if tiny.arch == "gpt2":
+            config["n_ctx"] = tiny_models.CONTEXT
+        if tiny.arch == "gptneox":
+            config["rotary_pct"] = config["rope_parameters"]["partial_rotary_factor"]
     config = old_form(config) if old else config
     write_json(folder / "config.json", {k: v for k, v in sorted(config.items()) if v is not None or k == "rope_scaling"})
     write_tokenizer(folder, tiny.pre)

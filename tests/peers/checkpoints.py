@@ -95,12 +95,16 @@ def convert_by_llama_cpp(folder, made, pre):
     """As its own script does, but for the tokenizer: its name comes from a table of published models, and the families
     whose models have SentencePiece's get the byte-level one that all of these have."""
     code = f"""
-import sys
+import json, pathlib, sys
 sys.path.insert(1, {str(CONVERTER)!r})
-from conversion.base import TextModel
+from conversion.base import ModelBase, TextModel
 from conversion.phi import Phi3MiniModel
 TextModel.get_vocab_base_pre = lambda self, tokenizer: {pre!r}
 TextModel._set_vocab_sentencepiece = TextModel._set_vocab_qwen = Phi3MiniModel.set_vocab = TextModel._set_vocab_gpt2
+# Transformers' newest release renames what the converter asks for.
+load = ModelBase.load_hparams
+ModelBase.load_hparams = staticmethod(lambda folder, *more, **named: {{
+    **load(folder, *more, **named), **json.loads((pathlib.Path(folder) / "config.json").read_text())}})
 sys.argv = ["convert", {str(folder)!r}, "--outfile", {str(made)!r}, "--outtype", {folder.name!r}]
 source = open("/usr/share/doc/llama.cpp-tools/scripts/convert_hf_to_gguf.py").read()
 exec(compile(source, "convert_hf_to_gguf.py", "exec"), {{"__name__": "__main__", "__file__": "/usr/share/doc/llama.cpp-tools/scripts/x.py"}})
@@ -133,14 +137,15 @@ def compare_keys(report, where, ours, theirs, known):
         report.check(where, key in ours and same(got, value), f"{key} is {str(got)[:60]}, there {str(value)[:60]}")
 
 
-def compare_tensors(report, where, ours, theirs, types):
+def compare_tensors(report, where, ours, theirs, types, loose=()):
     import numpy as np
     report.check(where, ours.keys() == theirs.keys(), f"tensors {sorted(ours.keys() ^ theirs.keys())}")
     for name in ours.keys() & theirs.keys():
         (our_type, a), (their_type, b) = ours[name], theirs[name]
         report.check(where, not types or our_type == their_type, f"{name} is {our_type}, there {their_type}")
-        exact = name != "rope_freqs.weight"  # computed here and there
-        good = a.shape == b.shape and (np.array_equal(a, b) if exact else np.allclose(a, b, rtol=1e-6))
+        # Divisors are computed here and there; 1 + w of f16 norms is rounded to f16 there, and not here.
+        tolerance = 1e-6 if name == "rope_freqs.weight" else 1e-3 if name.endswith(loose) else 0
+        good = a.shape == b.shape and np.allclose(a, b, rtol=tolerance, atol=0)
         report.check(where, good, f"{name} has other values")
 
 
@@ -169,7 +174,8 @@ def compare(out, only):
         if error is None:
             their_keys, their_tensors = gguf_content(theirs)
             compare_keys(report, f"{where}, llama.cpp", keys, their_keys, ELSEWHERE)
-            compare_tensors(report, f"{where}, llama.cpp", tensors, their_tensors, types=True)
+            compare_tensors(report, f"{where}, llama.cpp", tensors, their_tensors, types=True,
+                            loose=("norm.weight",) if kind == "f16" else ())
         answer = run(["llama-completion", "-m", folder.with_suffix(".gguf"), "-p", TEXT, "-n", "8", "--temp", "0", "-no-cnv", "-t", "1", "-c", "256"])
         print(f"{where}: Transformers within {deviations['reference']:.1e} ({deviations['fast']:.1e} fast); llama.cpp's converter: "
               f"{'the same' if error is None else error}; llama.cpp goes on with {answer[len(TEXT):][:40]!r}", flush=True)

@@ -14,9 +14,14 @@ class ConvertOwnTest : public ConvertTest {
  protected:
   // Width 4, inner width of embeddings 2, two positions.
   void Opt(bool like_350m) {
-    config_ = {{"architectures", {"OPTForCausalLM"}}, {"hidden_size", 4},   {"num_hidden_layers", 1},
-               {"num_attention_heads", 2},            {"ffn_dim", 3},       {"vocab_size", kVocab},
-               {"max_position_embeddings", 2},        {"activation_function", like_350m ? "relu" : "gelu"}};
+    config_ = {{"architectures", {"OPTForCausalLM"}},
+               {"hidden_size", 4},
+               {"num_hidden_layers", 1},
+               {"num_attention_heads", 2},
+               {"ffn_dim", 3},
+               {"vocab_size", kVocab},
+               {"max_position_embeddings", 2},
+               {"activation_function", like_350m ? "relu" : "gelu"}};
     const std::string model = "model.decoder.", layer = model + "layers.0.";
     Counting(model + "embed_tokens.weight", {kVocab, like_350m ? 2 : 4});
     Counting(model + "embed_positions.weight", {4, 4});
@@ -70,7 +75,9 @@ TEST_F(ConvertOwnTest, Opt350MsNormsStandBehindAndItsEmbeddingsAreNarrow) {
 
 TEST_F(ConvertOwnTest, MobileLlmsBlocksRunTwice) {
   Llama();
-  config_.update({{"architectures", {"MobileLLMForCausalLM"}}, {"share_embedding", true}, {"layer_sharing", true},
+  config_.update({{"architectures", {"MobileLLMForCausalLM"}},
+                  {"share_embedding", true},
+                  {"layer_sharing", true},
                   {"tie_word_embeddings", false}});
   const GgufFile& file = Convert();
   EXPECT_EQ(*file.GetInt("mobilellm.block_repeat"), 2);
@@ -82,10 +89,14 @@ class MobiLlamaTest : public ConvertTest {
   // Of two blocks.
   void MobiLlama(bool second_ffn, float second_first) {
     Llama();
-    config_.update({{"architectures", {"MobiLlamaForCausalLM"}}, {"num_hidden_layers", 2}, {"tie_word_embeddings", true},
-                    {"num_attention_heads", 2}, {"num_key_value_heads", 1}});
+    config_.update({{"architectures", {"MobiLlamaForCausalLM"}},
+                    {"num_hidden_layers", 2},
+                    {"tie_word_embeddings", true},
+                    {"num_attention_heads", 2},
+                    {"num_key_value_heads", 1}});
     const std::string layer = "model.layers.1.";
-    for (const char* name : {"q", "k", "v", "o"}) Counting(base::StrCat(layer, "self_attn.", name, "_proj.weight"), {4, 4});
+    for (const char* name : {"q", "k", "v", "o"})
+      Counting(base::StrCat(layer, "self_attn.", name, "_proj.weight"), {4, 4});
     Counting(layer + "input_layernorm.weight", {4});
     Counting(layer + "post_attention_layernorm.weight", {4});
     if (!second_ffn) return;
@@ -116,7 +127,9 @@ TEST_F(MobiLlamaTest, FfnsOfTheirOwnAreKept) {
 
 TEST_F(ConvertOwnTest, PanguPisShortcutsLieTogether) {
   Llama();
-  config_.update({{"architectures", {"PanguPiForCausalLM"}}, {"num_augmented_shortcuts", 2}, {"shortcut_reduction", 2},
+  config_.update({{"architectures", {"PanguPiForCausalLM"}},
+                  {"num_augmented_shortcuts", 2},
+                  {"shortcut_reduction", 2},
                   {"series_activation_n", 2}});
   Counting("lm_head.weight", {kVocab, 4});
   const std::string layer = "model.layers.0.";
@@ -137,10 +150,51 @@ TEST_F(ConvertOwnTest, PanguPisShortcutsLieTogether) {
   EXPECT_THAT(Dims("blk.0.ffn_series.scale"), ElementsAre(6));
 }
 
+TEST_F(ConvertOwnTest, MiniCpm3sLatentAttention) {
+  config_ = {{"architectures", {"MiniCPM3ForCausalLM"}},
+             {"hidden_size", 4},
+             {"num_hidden_layers", 1},
+             {"num_attention_heads", 2},
+             {"intermediate_size", 3},
+             {"vocab_size", kVocab},
+             {"rms_norm_eps", 1e-6},
+             {"q_lora_rank", 5},
+             {"kv_lora_rank", 6},
+             {"qk_nope_head_dim", 3},
+             {"qk_rope_head_dim", 2},
+             {"max_position_embeddings", 16}};
+  const std::string layer = "model.layers.0.";
+  Counting("model.embed_tokens.weight", {kVocab, 4});
+  for (const std::string& norm :
+       {std::string("model.norm"), layer + "input_layernorm", layer + "post_attention_layernorm"}) {
+    Counting(norm + ".weight", {4});
+  }
+  Counting(layer + "self_attn.q_a_proj.weight", {5, 4});
+  Counting(layer + "self_attn.q_a_layernorm.weight", {5});
+  Counting(layer + "self_attn.q_b_proj.weight", {10, 5});
+  Counting(layer + "self_attn.kv_a_proj_with_mqa.weight", {8, 4});
+  Counting(layer + "self_attn.kv_a_layernorm.weight", {6});
+  Counting(layer + "self_attn.kv_b_proj.weight", {10, 6});
+  Counting(layer + "self_attn.o_proj.weight", {4, 4});
+  Counting(layer + "mlp.gate_proj.weight", {3, 4});
+  Counting(layer + "mlp.up_proj.weight", {3, 4});
+  Counting(layer + "mlp.down_proj.weight", {4, 3});
+  Convert();
+  EXPECT_THAT(Dims("blk.0.attn_kv_a_mqa.weight"), ElementsAre(4, 8));
+  EXPECT_THAT(Dims("blk.0.attn_kv_b.weight"), ElementsAre(6, 10));
+  EXPECT_THAT(Dims("blk.0.attn_q_b.weight"), ElementsAre(5, 10));
+}
+
 TEST_F(ConvertOwnTest, OpenLmsConfigurationIsAGroup) {
   config_ = {{"model_type", "openlm"},
-             {"params_args_dict", {{"dim", 4}, {"n_layers", 1}, {"n_heads", 1}, {"vocab_size", kVocab}, {"seq_len", 16},
-                                   {"qk_norm", true}, {"weight_tying", false}}}};
+             {"params_args_dict",
+              {{"dim", 4},
+               {"n_layers", 1},
+               {"n_heads", 1},
+               {"vocab_size", kVocab},
+               {"seq_len", 16},
+               {"qk_norm", true},
+               {"weight_tying", false}}}};
   const std::string layer = "model.layers.0.";
   Counting("model.tok_embeddings.weight", {kVocab, 4});
   Counting("model.output.weight", {kVocab, 4}, 7);
@@ -160,11 +214,20 @@ TEST_F(ConvertOwnTest, OpenLmsConfigurationIsAGroup) {
 }
 
 TEST_F(ConvertOwnTest, RecurrentGemmasBlocksAreOfTwoKinds) {
-  config_ = {{"architectures", {"RecurrentGemmaForCausalLM"}}, {"hidden_size", 4},       {"num_hidden_layers", 2},
-             {"num_attention_heads", 2},                       {"num_key_value_heads", 1}, {"head_dim", 4},
-             {"intermediate_size", 6},                         {"vocab_size", kVocab},   {"rms_norm_eps", 1e-6},
-             {"block_types", {"recurrent", "attention"}},      {"lru_width", 4},         {"conv1d_width", 3},
-             {"attention_window_size", 8},                     {"logits_soft_cap", 20}};
+  config_ = {{"architectures", {"RecurrentGemmaForCausalLM"}},
+             {"hidden_size", 4},
+             {"num_hidden_layers", 2},
+             {"num_attention_heads", 2},
+             {"num_key_value_heads", 1},
+             {"head_dim", 4},
+             {"intermediate_size", 6},
+             {"vocab_size", kVocab},
+             {"rms_norm_eps", 1e-6},
+             {"block_types", {"recurrent", "attention"}},
+             {"lru_width", 4},
+             {"conv1d_width", 3},
+             {"attention_window_size", 8},
+             {"logits_soft_cap", 20}};
   Counting("model.embed_tokens.weight", {kVocab, 4});
   Counting("model.final_norm.weight", {4});
   for (const int l : {0, 1}) {

@@ -3,6 +3,7 @@
 #include <cmath>
 #include <utility>
 
+#include "absl/log/check.h"
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
@@ -43,8 +44,7 @@ absl::StatusOr<HfConfig> HfConfig::Parse(std::string_view text, std::string path
   const std::vector<std::string> architectures = config.Strings({"architectures"});
   if (!architectures.empty()) config.architecture_ = architectures[0];
   config.model_type_ = config.StringOr({"model_type"}, "");
-  // Models that also see keep what describes their language model in a group of its own.
-  // So does open_lm with all of its.
+  // Models that also see keep what describes their language model in a group of its own; so does open_lm.
   for (const char* group : {"text_config", "params_args_dict"}) {
     const nlohmann::json* inner = Member(config.json_, group);
     if (inner == nullptr || !inner->is_object()) continue;
@@ -56,6 +56,14 @@ absl::StatusOr<HfConfig> HfConfig::Parse(std::string_view text, std::string path
     config.json_ = std::move(merged);
   }
   return config;
+}
+
+void HfConfig::SetDefaults(std::string_view json) {
+  const nlohmann::json defaults = nlohmann::json::parse(json, nullptr, /*allow_exceptions=*/false);
+  CHECK(defaults.is_object()) << "defaults of a family";
+  for (const auto& [key, value] : defaults.items()) {
+    if (Member(json_, key) == nullptr) json_[key] = value;
+  }
 }
 
 const nlohmann::json* HfConfig::Find(Names names) const {

@@ -48,6 +48,9 @@ class HfConfig {
   const std::string& architecture() const { return architecture_; }
   const std::string& model_type() const { return model_type_; }
 
+  // Values for what the file does not state: a JSON object. REQUIRES: it is one.
+  void SetDefaults(std::string_view json);
+
   bool Has(Names names) const { return Find(names) != nullptr; }
   // Within [low, high]; complains and returns `low` otherwise.
   int64_t Int(Names names, int64_t low, int64_t high);

@@ -47,7 +47,8 @@ void ReadSizes(HfConfig& config, const HfFamily& family, HfModel& model) {
     break;
   }
   const HfConfig::Names head_dim = {"head_dim", "kv_channels"};
-  if (config.Has(head_dim)) {
+  model.head_dim_stated = config.Has(head_dim);
+  if (model.head_dim_stated) {
     model.head_dim = config.Int(head_dim, 1, kMaxDim);
   } else {
     model.head_dim = std::max<int64_t>(1, model.model_dim / model.q_heads[0]);
@@ -200,9 +201,7 @@ void WriteKeys(const HfDescription& out, ArchitectureKeys& keys) {
   keys.U32s("feed_forward_length", model.ffn);
   keys.U32s("attention.head_count", model.q_heads);
   keys.U32s("attention.head_count_kv", model.kv_heads);
-  const bool usual_heads = model.head_dim * model.q_heads[0] == model.model_dim &&
-                           std::count(model.q_heads.begin(), model.q_heads.end(), model.q_heads[0]) == model.layers;
-  if (!usual_heads) {
+  if (model.head_dim_stated || model.head_dim * model.q_heads[0] != model.model_dim) {
     keys.U32("attention.key_length", model.head_dim);
     keys.U32("attention.value_length", model.head_dim);
   }
@@ -262,6 +261,7 @@ absl::StatusOr<HfDescription> DescribeConfig(HfConfig& config) {
   LINNET_ASSIGN_OR_RETURN(out.family, FindHfFamily(config));
   const HfFamily& family = *out.family;
   out.tensors = family.tensors;
+  if (!family.defaults.empty()) config.SetDefaults(family.defaults);
   out.metadata.SetString("general.architecture", family.gguf);
   ArchitectureKeys keys(family.gguf, out.metadata);
   ReadSizes(config, family, out.model);

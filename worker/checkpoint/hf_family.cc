@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "base/strings.h"
 #include "worker/checkpoint/json_text.h"
@@ -123,6 +124,27 @@ void MiniCpm(HfConfig& config, HfDescription& out, ArchitectureKeys& keys) {
   keys.F32("embedding_scale", config.Positive({"scale_emb"}));
   keys.F32("residual_scale", config.Positive({"scale_depth"}) / std::sqrt(static_cast<double>(out.model.layers)));
   keys.F32("logit_scale", static_cast<double>(out.model.model_dim) / config.Positive({"dim_model_base"}));
+}
+
+// Its scales stand nowhere in GGUF.
+void MiniCpm3(HfConfig& config, HfDescription& out, ArchitectureKeys& keys) {
+  HfModel& model = out.model;
+  for (const auto& [key, value] :
+       {std::pair("scale_emb", 12.0), std::pair("scale_depth", 1.4), std::pair("dim_model_base", 256.0)}) {
+    if (const double stated = config.PositiveOr({key}, value); stated != value) {
+      config.Complain(base::StrCat(key, " is ", stated, ", and GGUF has ", value, " for this architecture"));
+    }
+  }
+  model.q_latent = config.Int({"q_lora_rank"}, 1, kMaxDim);
+  model.kv_latent = config.Int({"kv_lora_rank"}, 1, kMaxDim);
+  model.nope_dim = config.Int({"qk_nope_head_dim"}, 1, kMaxDim);
+  model.rotary_dim = static_cast<int>(config.Int({"qk_rope_head_dim"}, 2, kMaxDim));
+  model.value_dim = config.IntOr({"v_head_dim"}, model.model_dim / model.q_heads[0], 1, kMaxDim);
+  model.head_dim = model.nope_dim + model.rotary_dim;
+  keys.U32("attention.q_lora_rank", model.q_latent);
+  keys.U32("attention.kv_lora_rank", model.kv_latent);
+  keys.U32("attention.key_length", model.head_dim);
+  keys.U32("attention.value_length", model.value_dim);
 }
 
 // Every fourth layer has no positions.
@@ -303,6 +325,8 @@ const std::vector<HfFamily>& Rows() {
        .theta = 1e6,
        .norms_from_zero = true,
        .tied = true,
+       .defaults = R"({"num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "rms_norm_eps": 1e-6,
+                       "query_pre_attn_scalar": 256, "vocab_size": 262208, "max_position_embeddings": 131072})",
        .particulars = Gemma3},
       {.gguf = "gpt2",
        .architectures = "GPT2LMHeadModel GPT2Model",
@@ -349,6 +373,14 @@ const std::vector<HfFamily>& Rows() {
        .rope = kNeighbours,
        .tied = true,
        .particulars = MiniCpm},
+      {.gguf = "minicpm3",
+       .architectures = "MiniCPM3ForCausalLM",
+       .model_types = "minicpm3",
+       .prefix = "model.",
+       .activations = kSilu,
+       .tensors = {rules::kEmbeddings, rules::kNorms, rules::kLatentAttention, rules::kGatedFfn},
+       .tied = true,
+       .particulars = MiniCpm3},
       {.gguf = "mobilellm",
        .architectures = "MobileLLMForCausalLM",
        .model_types = "mobilellm",

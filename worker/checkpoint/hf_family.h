@@ -18,6 +18,7 @@ namespace linnet::worker {
 // What config.json says of the tensors' sizes, and what GGUF's metadata are made of.
 struct HfModel {
   int64_t layers = 1, model_dim = 1, vocab = 1, context = 1, head_dim = 1;
+  bool head_dim_stated = false;
   std::vector<int64_t> q_heads, kv_heads, ffn;  // one for each layer
   HfRope rope;
   int rotary_dim = 0;
@@ -29,6 +30,8 @@ struct HfModel {
   std::vector<bool> recurrent;
   int64_t recurrent_width = 1, recurrent_heads = 1, taps = 1;
   int64_t shortcuts = 0, shortcut_width = 1, series = 1;  // PanGu-pi's
+  // Of latent attention, whose head_dim is `nope_dim` + rotary_dim.
+  int64_t q_latent = 1, kv_latent = 1, nope_dim = 1, value_dim = 1;
 };
 
 // A tensor that GGUF has and the checkpoint has not.
@@ -87,6 +90,7 @@ struct HfFamily {
   bool tied = false;             // where the file says nothing
   bool four_times_wide = false;  // the same of the FFN
   int64_t context = 0;           // the same; 0: it must
+  std::string_view defaults;     // JSON of what its files leave to Transformers
   // Reads what else there is, once the common sizes are read and before their keys are written, where it has not
   // written them itself; may be null.
   void (*particulars)(HfConfig& config, HfDescription& out, ArchitectureKeys& keys) = nullptr;

@@ -9,7 +9,9 @@
 #include <set>
 #include <string>
 
+#include "absl/strings/str_join.h"
 #include "base/error.h"
+#include "base/file.h"
 #include "base/strings.h"
 #include "base/testing.h"
 #include "worker/gguf/gguf_file.h"
@@ -161,6 +163,7 @@ TEST_F(DescribeConfigTest, Gemma3) {
                                     {"hidden_act", nullptr},
                                     {"hidden_activation", "gelu_pytorch_tanh"},
                                     {"sliding_window", 64},
+                                    {"head_dim", 16},
                                     {"query_pre_attn_scalar", 16},
                                     {"rope_local_base_freq", 20000.0}});
   const GgufFile& keys = Keys(gemma);
@@ -174,6 +177,38 @@ TEST_F(DescribeConfigTest, Gemma3) {
   EXPECT_THAT(Complaint(With(gemma, wrong)),
               AllOf(HasSubstr("layer_types is not the pattern"), HasSubstr("query_pre_attn_scalar is 10"),
                     HasSubstr("sliding_window_pattern is 2"), HasSubstr("final_logit_softcapping is not supported")));
+}
+
+TEST_F(DescribeConfigTest, WhatGemma3LeavesToTransformers) {
+  const auto described = *Describe({{"architectures", {"Gemma3ForConditionalGeneration"}},
+                                    {"text_config",
+                                     {{"hidden_size", 2560},
+                                      {"intermediate_size", 10240},
+                                      {"num_hidden_layers", 34},
+                                      {"sliding_window", 1024},
+                                      {"rope_scaling", {{"factor", 8.0}, {"rope_type", "linear"}}}}}});
+  EXPECT_EQ(described.model.q_heads[33], 8);
+  EXPECT_EQ(described.model.kv_heads[0], 4);
+  EXPECT_EQ(described.model.head_dim, 256);
+  EXPECT_EQ(described.model.vocab, 262208);
+  EXPECT_EQ(described.model.context, 131072);
+}
+
+TEST_F(DescribeConfigTest, MiniCpm3sLatentAttention) {
+  const json minicpm3 = With(Llama(), {{"architectures", {"MiniCPM3ForCausalLM"}},
+                                       {"q_lora_rank", 24},
+                                       {"kv_lora_rank", 20},
+                                       {"qk_nope_head_dim", 12},
+                                       {"qk_rope_head_dim", 8},
+                                       {"scale_emb", 12},
+                                       {"scale_depth", 1.4},
+                                       {"dim_model_base", 256}});
+  const GgufFile& keys = Keys(minicpm3);
+  EXPECT_EQ(*keys.GetInt("minicpm3.attention.key_length"), 20);
+  EXPECT_EQ(*keys.GetInt("minicpm3.attention.value_length"), 16);
+  EXPECT_EQ(*keys.GetInt("minicpm3.rope.dimension_count"), 8);
+  EXPECT_EQ(*keys.GetInt("minicpm3.attention.q_lora_rank"), 24);
+  EXPECT_THAT(Complaint(With(minicpm3, {{"scale_emb", 10}})), HasSubstr("scale_emb is 10, and GGUF has 12"));
 }
 
 TEST_F(DescribeConfigTest, OpenElmsWidths) {
@@ -243,6 +278,40 @@ TEST(HfFamilies, NamesAreOfOneRowEach) {
     for (const std::string_view name : base::StrSplit(family.model_types, ' ')) {
       EXPECT_TRUE(types.emplace(name).second) << name;
     }
+  }
+}
+
+bool Has(const HfFamily& family, TensorChange change) {
+  for (const TensorRules rules : family.tensors) {
+    for (const TensorRule& rule : rules) {
+      if (rule.change == change) return true;
+    }
+  }
+  return false;
+}
+
+std::string Row(const HfFamily& family) {
+  std::vector<std::string> names, changes;
+  for (const std::string_view name : base::StrSplit(family.architectures, ' ')) {
+    names.push_back(base::StrCat("`", name, "`"));
+  }
+  const auto add = [&](bool has, const char* what) {
+    if (has) changes.emplace_back(what);
+  };
+  add(family.rope == HfRopeUse::kNeighbours, "rows of Q and K");
+  add(Has(family, TensorChange::kByKind), "rows of QKV");
+  add(Has(family, TensorChange::kTransposed), "matrices transposed");
+  add(Has(family, TensorChange::kUpperHalf), "gate and up apart");
+  add(family.norms_from_zero, "norms as 1 + w");
+  add(Has(family, TensorChange::kFromRowTwo), "positions without two rows");
+  return base::StrCat("| ", absl::StrJoin(names, ", "), " | `", family.gguf, "` | ", absl::StrJoin(changes, ", "),
+                      " |\n");
+}
+
+TEST(HfFamilies, AreInTheDocumentation) {
+  const std::string document = *base::ReadFile("docs/models.md");
+  for (const HfFamily& family : HfFamilies()) {
+    EXPECT_THAT(document, HasSubstr(Row(family))) << "docs/models.md should have this row:\n" << Row(family);
   }
 }
 

@@ -13,6 +13,7 @@
 #include "worker/checkpoint/json_text.h"
 #include "worker/checkpoint/pre_tokenizer_name.h"
 #include "worker/checkpoint/special_tokens.h"
+#include "worker/checkpoint/tiktoken_ranks.h"
 
 namespace linnet::worker {
 namespace {
@@ -22,6 +23,7 @@ using nlohmann::json;
 
 constexpr uint64_t kMaxTokenizerBytes = 128 << 20;
 constexpr uint64_t kMaxMergesBytes = 64 << 20;
+constexpr int kQwenExtraTokens = 205;
 
 // Whether a vocabulary entry spells a byte, as SentencePiece does: <0x0A>.
 bool SpellsByte(std::string_view text) { return text.size() == 6 && text.starts_with("<0x") && text.back() == '>'; }
@@ -36,6 +38,8 @@ class TokenizerReader {
       LINNET_RETURN_IF_ERROR(ReadTokenizerJson());
     } else if (Has("vocab.json") && Has("merges.txt")) {
       LINNET_RETURN_IF_ERROR(ReadVocabAndMerges());
+    } else if (Has("qwen.tiktoken")) {
+      LINNET_RETURN_IF_ERROR(ReadQwen());
     } else {
       return CheckpointError(
           dir_, {base::StrCat("there is no tokenizer.json in it",
@@ -207,6 +211,27 @@ class TokenizerReader {
     metadata_.SetString("tokenizer.ggml.model", "gpt2");
     metadata_.SetString("tokenizer.ggml.pre", "gpt-2");
     metadata_.SetStrings("tokenizer.ggml.merges", merges);
+    return absl::OkStatus();
+  }
+
+  // The first Qwen's, whose special tokens stand in its code.
+  absl::Status ReadQwen() {
+    LINNET_ASSIGN_OR_RETURN(const std::string text, base::ReadFile(Path("qwen.tiktoken"), kMaxTokenizerBytes));
+    LINNET_ASSIGN_OR_RETURN(const TiktokenRanks ranks, ParseTiktoken(text, Path("qwen.tiktoken")));
+    uint64_t id = 0;
+    for (const std::string& token : ranks.tokens) vocabulary_.Put(json(id++), token, GgufTokenKind::kNormal);
+    metadata_.SetU32("tokenizer.ggml.bos_token_id", static_cast<uint32_t>(id));
+    metadata_.SetU32("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(id));
+    for (const char* special : {"<|endoftext|>", "<|im_start|>", "<|im_end|>"}) {
+      vocabulary_.PutAdded(json(id++), special, /*special=*/true);
+    }
+    for (int i = 0; i < kQwenExtraTokens; ++i) {
+      vocabulary_.PutAdded(json(id++), base::StrCat("<|extra_", i, "|>"), /*special=*/true);
+    }
+    metadata_.SetString("tokenizer.ggml.model", "gpt2");
+    metadata_.SetString("tokenizer.ggml.pre", "qwen2");
+    metadata_.SetBool("tokenizer.ggml.add_bos_token", false);
+    metadata_.SetStrings("tokenizer.ggml.merges", ranks.merges);
     return absl::OkStatus();
   }
 

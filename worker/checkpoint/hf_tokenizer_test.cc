@@ -165,6 +165,17 @@ TEST_F(HfTokenizerTest, VocabJsonAndMergesTxt) {
   EXPECT_FALSE(file_->metadata().contains("tokenizer.huggingface.json"));
 }
 
+TEST_F(HfTokenizerTest, TheFirstQwens) {
+  // a, b, ab and the three that end turns.
+  tree_.Write("qwen.tiktoken", "YQ== 0\nYg== 1\nYWI= 2\n");
+  Add();
+  EXPECT_THAT(Strings("tokenizer.ggml.tokens"),
+              ElementsAre("a", "b", "ab", "<|endoftext|>", "<|im_start|>", "<|im_end|>"));
+  EXPECT_THAT(Strings("tokenizer.ggml.merges"), ElementsAre("a b"));
+  EXPECT_EQ(*file_->GetInt("tokenizer.ggml.eos_token_id"), 3);
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("left out: 205 added tokens")));
+}
+
 TEST_F(HfTokenizerTest, WhatCannotBeReadIsSaid) {
   json tokenizer = ByteLevel();
   tokenizer["model"]["vocab"] = {{"a", 0}, {"b", 0}, {"c", 6}, {"d", "x"}};

@@ -219,6 +219,16 @@ class Planner {
         return model_.shortcut_width;
       case TensorSize::kSeries:
         return model_.series;
+      case TensorSize::kQLatent:
+        return model_.q_latent;
+      case TensorSize::kKvLatent:
+        return model_.kv_latent;
+      case TensorSize::kKvLatentAndRope:
+        return model_.kv_latent + model_.rotary_dim;
+      case TensorSize::kLatentKv:
+        return model_.q_heads[layer] * (model_.nope_dim + model_.value_dim);
+      case TensorSize::kValues:
+        return model_.q_heads[layer] * model_.value_dim;
     }
     return 0;
   }

@@ -58,6 +58,15 @@ constexpr TensorRule kRequiredQkvBiasRules[] = {
     {"layers.$.self_attn.k_proj.bias", "blk.$.attn_k.bias", kKv, kNone, kKeys},
     {"layers.$.self_attn.v_proj.bias", "blk.$.attn_v.bias", kKv},
 };
+constexpr TensorRule kLatentAttentionRules[] = {
+    {"layers.$.self_attn.q_a_proj.weight", "blk.$.attn_q_a.weight", kQLatent, kModel},
+    {"layers.$.self_attn.q_a_layernorm.weight", "blk.$.attn_q_a_norm.weight", kQLatent},
+    {"layers.$.self_attn.q_b_proj.weight", "blk.$.attn_q_b.weight", kQ, kQLatent},
+    {"layers.$.self_attn.kv_a_proj_with_mqa.weight", "blk.$.attn_kv_a_mqa.weight", kKvLatentAndRope, kModel},
+    {"layers.$.self_attn.kv_a_layernorm.weight", "blk.$.attn_kv_a_norm.weight", kKvLatent},
+    {"layers.$.self_attn.kv_b_proj.weight", "blk.$.attn_kv_b.weight", kLatentKv, kKvLatent},
+    {"layers.$.self_attn.o_proj.weight", "blk.$.attn_output.weight", kModel, kValues},
+};
 constexpr TensorRule kHeadNormRules[] = {
     {"layers.$.self_attn.q_norm.weight", "blk.$.attn_q_norm.weight", kHead, kNone, kNorm},
     {"layers.$.self_attn.k_norm.weight", "blk.$.attn_k_norm.weight", kHead, kNone, kNorm},
@@ -323,6 +332,7 @@ constinit const TensorRules kAttention = kAttentionRules;
 constinit const TensorRules kQkvBiases = kRequiredQkvBiasRules;
 constinit const TensorRules kAttentionWithoutQkvBiases =
     TensorRules(kAttentionRules).first(std::size(kAttentionRules) - kQkvBiasRules);
+constinit const TensorRules kLatentAttention = kLatentAttentionRules;
 constinit const TensorRules kHeadNorms = kHeadNormRules;
 constinit const TensorRules kAllHeadNorms = kAllHeadNormRules;
 constinit const TensorRules kGatedFfn = kGatedFfnRules;

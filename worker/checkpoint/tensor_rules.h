@@ -27,6 +27,12 @@ enum class TensorSize : uint8_t {
   kTaps,             // of its convolution
   kShortcut,         // inner width of an augmented shortcut
   kSeries,           // activations of a series
+  // Of latent attention:
+  kQLatent,
+  kKvLatent,
+  kKvLatentAndRope,
+  kLatentKv,  // heads · (what of a key does not rotate, and a value)
+  kValues,    // heads · a value
 };
 
 // How GGUF keeps a tensor differently.
@@ -83,6 +89,7 @@ extern const TensorRules kNormsAround;  // before and behind
 extern const TensorRules kAttention;    // biases as the checkpoint has them
 extern const TensorRules kQkvBiases;    // required
 extern const TensorRules kAttentionWithoutQkvBiases;
+extern const TensorRules kLatentAttention;
 extern const TensorRules kHeadNorms;     // of queries and keys, each head by itself
 extern const TensorRules kAllHeadNorms;  // of all heads as one vector
 extern const TensorRules kGatedFfn;

@@ -60,7 +60,10 @@ class Stream {
   absl::Status Run() {
     const int64_t rows_at_once = std::max<int64_t>(1, kPieceBytes / (cols_ * element_bytes_));
     for (int64_t begin = 0; begin < rows_; begin += rows_at_once) {
-      LINNET_RETURN_IF_ERROR(Rows(begin, std::min(rows_, begin + rows_at_once)));
+      const int64_t end = std::min(rows_, begin + rows_at_once);
+      LINNET_RETURN_IF_ERROR(Rows(begin, end));
+      if (InOrder())
+        file_.Release({Source(SourceRow(begin) * cols_), static_cast<size_t>((end - begin) * cols_ * element_bytes_)});
     }
     file_.Release(source_.data);
     return absl::OkStatus();
@@ -70,6 +73,12 @@ class Stream {
   bool IsReordered() const {
     return tensor_.change == TensorChange::kQueries || tensor_.change == TensorChange::kKeys ||
            tensor_.change == TensorChange::kByKind;
+  }
+
+  // Every row follows the one before it in the checkpoint too.
+  bool InOrder() const {
+    return !IsReordered() && tensor_.change != TensorChange::kTransposed &&
+           tensor_.change != TensorChange::kFlatAcross && tensor_.change != TensorChange::kSideBySide;
   }
 
   // Of the checkpoint's rows the one that becomes this row.

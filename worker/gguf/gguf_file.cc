@@ -316,7 +316,7 @@ absl::Status CheckIsFile(const std::string& path) {
   if (fs::is_directory(status)) {
     const bool hugging_face = fs::exists(fs::path(path) / "config.json", error);
     return NotAModel(path, hugging_face ? "is a Hugging Face directory, and a GGUF file is needed; convert it with "
-                                          "llama.cpp's convert_hf_to_gguf.py"
+                                          "`linnet model convert`"
                                         : "is a directory, and a GGUF file is needed; give the .gguf file in it");
   }
   if (!fs::is_regular_file(status)) return NotAModel(path, "is no regular file; give a GGUF file");

@@ -292,7 +292,7 @@ TEST_F(GgufOpenTest, WhatIsNoFileIsExplained) {
   EXPECT_THAT(message(dir_ / "absent.gguf"), HasSubstr("absent.gguf"));
   EXPECT_THAT(message(dir_), HasSubstr("directory"));
   Write("config.json", "{}");
-  EXPECT_THAT(message(dir_), AllOf(HasSubstr("Hugging Face"), HasSubstr("convert_hf_to_gguf.py")));
+  EXPECT_THAT(message(dir_), AllOf(HasSubstr("Hugging Face"), HasSubstr("linnet model convert")));
   EXPECT_THAT(message(Write("empty.gguf", "")), HasSubstr("empty"));
   EXPECT_THAT(message("/dev/null"), HasSubstr("no regular file"));
   EXPECT_THAT(message(Write("text.gguf", "Hello")), HasSubstr("not a GGUF file"));
