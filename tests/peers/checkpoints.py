@@ -19,13 +19,18 @@ GOLDEN = HERE.parent / "golden"
 CONVERTER = pathlib.Path("/usr/share/llama.cpp/llama.cpp-tools")
 TYPES = ("f32", "f16", "bf16")
 TOLERANCE = 2e-3  # of log-probabilities, with the same weights in f32
-TOLERANCE_FAST = 2e-2
+TOLERANCE_FAST = 3e-2  # f16 keys and values, where attention is far from uniform
 TEXT = "The ring at the sea: 1234 is not thaw, isn't it?"
 
-# Keys in which llama.cpp's converter writes something else, and why that is right.
+# Keys that llama.cpp's converter writes whatever the folder says, since published models of the family have them.
 ELSEWHERE = {
-    "general.size_label": "not written", "general.quantization_version": "the same everywhere",
-    "tokenizer.ggml.add_bos_token": "phi2: the converter writes it twice", "linnet.convert.version": "ours"}
+    "gemma": ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.add_space_prefix"),
+    "gemma2": ("tokenizer.ggml.add_space_prefix",),
+    "nemotron": ("nemotron.attention.layer_norm_rms_epsilon",  # it has no RMS norm
+                 "nemotron.rope.scaling.type",                 # none, which is what no key says
+                 "tokenizer.ggml.unknown_token_id"),
+    "phi2": ("phi2.feed_forward_length",),         # four times the width
+    "qwen": ("qwen.attention.layer_norm_epsilon",)}  # it has no LayerNorm
 
 
 def families(only):
@@ -173,7 +178,7 @@ def compare(out, only):
         error = convert_by_llama_cpp(folder, theirs, keys["tokenizer.ggml.pre"])
         if error is None:
             their_keys, their_tensors = gguf_content(theirs)
-            compare_keys(report, f"{where}, llama.cpp", keys, their_keys, ELSEWHERE)
+            compare_keys(report, f"{where}, llama.cpp", keys, their_keys, ELSEWHERE.get(arch, ()))
             compare_tensors(report, f"{where}, llama.cpp", tensors, their_tensors, types=True,
                             loose=("norm.weight",) if kind == "f16" else ())
         answer = run(["llama-completion", "-m", folder.with_suffix(".gguf"), "-p", TEXT, "-n", "8", "--temp", "0", "-no-cnv", "-t", "1", "-c", "256"])
