@@ -74,19 +74,26 @@ struct Signs {
   int8_t signs[kByteGroup];
   int32_t starts[kTileRows];
 };
-struct NoSigns {};
+// A weight for each byte; where the sign moves, its magnitude.
+struct Bytes {
+  uint8_t unpacked[kByteGroup];
+};
+template <int kPlace>
+struct Nothing {};
 
-// A group of a tile that was made ready for many rows.
+// A group of a tile that was made ready for many rows. Weights of 8 bits are so as they are packed, but for their
+// signs.
 template <class F>
-struct ReadyGroup : std::conditional_t<F::kSignTrick, Signs, NoSigns> {
+struct ReadyGroup : std::conditional_t<F::kBits == 8 && !F::kSignTrick, Nothing<0>, Bytes>,
+                    std::conditional_t<F::kSignTrick, Signs, Nothing<1>> {
   static constexpr bool kReady = true;
-  uint8_t bytes[kByteGroup];  // a weight each; where the sign moves, its magnitude
-  float scales[F::kScales][kTileRows];
+  HWY_ALIGN float scales[F::kScales][kTileRows];
   float mins[kTileRows];
+  const uint8_t* bytes;  // where packed ones lie need not be aligned: keys of an 8-bit cache are such weights
 
   template <int kQuad>
   HWY_INLINE VU8 Weights(int v) const {
-    return hn::Load(du8, bytes + kQuad * kQuadBytes + v * kVectorBytes);
+    return hn::LoadU(du8, bytes + kQuad * kQuadBytes + v * kVectorBytes);
   }
   HWY_INLINE GroupScales<F> Scales(int v) const {
     GroupScales<F> loaded;
@@ -107,7 +114,7 @@ HWY_INLINE void SplitSigns(const uint8_t* HWY_RESTRICT quants, ReadyGroup<F>& re
       const VI8 w = hn::BitCast(di8, hn::Xor(hn::LoadU(du8, quants + at), hn::Set(du8, 0x80)));
       const VU8 magnitude = hn::BitCast(du8, hn::Abs(w));  // -128 becomes 128
       const VI8 sign = hn::BroadcastSignBit(w);
-      hn::Store(magnitude, du8, ready.bytes + at);
+      hn::Store(magnitude, du8, ready.unpacked + at);
       hn::Store(sign, di8, ready.signs + at);
       negative = hn::Add(negative, hn::SatWidenMulPairwiseAdd(di16, magnitude, sign));
     }
@@ -120,8 +127,12 @@ template <class F>
 HWY_INLINE void MakeReady(const PackedGroup<F>& packed, ReadyGroup<F>& ready) {
   if constexpr (F::kSignTrick) {
     SplitSigns<F>(packed.quants, ready);
+    ready.bytes = ready.unpacked;
+  } else if constexpr (F::kBits == 8) {
+    ready.bytes = packed.quants;
   } else {
-    UnpackQuads<F, 0>(packed.quants, ready.bytes);
+    UnpackQuads<F, 0>(packed.quants, ready.unpacked);
+    ready.bytes = ready.unpacked;
   }
   for (int v = 0; v < kVectors; ++v) {
     const GroupScales<F> scales = packed.Scales(v);
