@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "base/error.h"
+#include "base/json_depth.h"
 #include "base/strings.h"
 
 namespace linnet::gateway {
@@ -20,34 +21,11 @@ using nlohmann::json;
 // Arrays are bounded by the body's size; violations of their elements by this.
 constexpr size_t kMaxListed = 8;
 
-// The depth of nesting up to the end or the first error, whichever comes first: enough to refuse what is too deep
-// before anything is built from it.
-bool TooDeep(std::string_view text) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') {
-        ++i;
-      } else if (c == '"') {
-        in_string = false;
-      }
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '{' || c == '[') {
-      if (++depth > kMaxJsonDepth) return true;
-    } else if (c == '}' || c == ']') {
-      --depth;
-    }
-  }
-  return false;
-}
-
 // A body as a JSON object, or INVALID_FIELD.
 absl::StatusOr<json> ParseObject(std::string_view text) {
   if (text.empty()) return base::FieldErrors({{"body", "is empty; a JSON object is expected"}});
-  if (TooDeep(text)) return base::FieldErrors({{"body", base::StrCat("nests deeper than ", kMaxJsonDepth)}});
+  if (base::NestsDeeperThan(text, kMaxJsonDepth))
+    return base::FieldErrors({{"body", base::StrCat("nests deeper than ", kMaxJsonDepth)}});
   json value;
   try {
     value = json::parse(text);

@@ -8,13 +8,13 @@
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "worker/checkpoint/json_text.h"
+#include "worker/gguf/model_bounds.h"
 
 namespace linnet::worker {
 namespace {
 
 constexpr uint64_t kMaxConfigBytes = 4 << 20;
 constexpr size_t kMaxNumbers = 1 << 16;
-constexpr int64_t kMaxContext = 1 << 24;
 constexpr size_t kShownValueBytes = 60;
 
 // For messages, at any depth of nesting.
@@ -22,12 +22,6 @@ std::string Shown(const nlohmann::json& value) {
   if (value.is_structured()) return base::StrCat("a ", value.is_array() ? "list" : "group", " of ", value.size());
   const std::string text = value.dump(-1, ' ', false, nlohmann::json::error_handler_t::replace);
   return text.size() <= kShownValueBytes ? text : text.substr(0, kShownValueBytes) + "...";
-}
-
-const nlohmann::json* Member(const nlohmann::json& object, std::string_view name) {
-  if (!object.is_object()) return nullptr;
-  const auto it = object.find(std::string(name));
-  return it == object.end() || it->is_null() ? nullptr : &*it;
 }
 
 }  // namespace

@@ -9,16 +9,10 @@
 #include "base/strings.h"
 #include "worker/checkpoint/hf_family.h"
 #include "worker/checkpoint/json_text.h"
+#include "worker/gguf/model_bounds.h"
 
 namespace linnet::worker {
 namespace {
-
-// Far above any model of interest; keeps products of two of them within int64.
-constexpr int64_t kMaxLayers = 1024;
-constexpr int64_t kMaxDim = 1 << 20;
-constexpr int64_t kMaxHeads = 1 << 12;
-constexpr int64_t kMaxVocab = 1 << 22;
-constexpr int64_t kMaxContext = 1 << 24;
 
 bool IsWordOf(std::string_view word, std::string_view list) {
   for (const std::string_view one : base::StrSplit(list, ' ')) {

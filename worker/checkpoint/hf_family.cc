@@ -6,11 +6,11 @@
 
 #include "base/strings.h"
 #include "worker/checkpoint/json_text.h"
+#include "worker/gguf/model_bounds.h"
 
 namespace linnet::worker {
 namespace {
 
-constexpr int64_t kMaxDim = 1 << 20;
 constexpr int64_t kMaxWindow = int64_t{1} << 40;
 
 void Refuse(HfConfig& config, std::string_view key, bool fallback = false) {

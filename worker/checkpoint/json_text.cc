@@ -7,6 +7,7 @@
 #include "absl/strings/str_join.h"
 #include "base/error.h"
 #include "base/file.h"
+#include "base/json_depth.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
 
@@ -16,30 +17,11 @@ namespace {
 constexpr size_t kProblemsShown = 40;
 constexpr size_t kQuotedBytes = 80;
 
-// Before anything is built of the text: how deeply it nests.
-bool TooDeep(std::string_view text) {
-  int depth = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      if (++depth > kMaxJsonDepth) return true;
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return false;
-}
-
 }  // namespace
 
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::string& path) {
-  if (TooDeep(text)) return CheckpointError(path, {base::StrCat("nests deeper than ", kMaxJsonDepth, " levels")});
+  if (base::NestsDeeperThan(text, kMaxJsonDepth))
+    return CheckpointError(path, {base::StrCat("nests deeper than ", kMaxJsonDepth, " levels")});
   std::vector<std::set<std::string>> open;  // keys so far of the objects around
   std::string twice;
   const auto watch = [&](int, nlohmann::json::parse_event_t event, const nlohmann::json& parsed) {
@@ -60,6 +42,12 @@ absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::strin
 absl::StatusOr<nlohmann::json> ReadJson(const std::string& path, uint64_t max_bytes) {
   LINNET_ASSIGN_OR_RETURN(const std::string text, base::ReadFile(path, max_bytes));
   return ParseJson(text, path);
+}
+
+const nlohmann::json* Member(const nlohmann::json& object, std::string_view name) {
+  if (!object.is_object()) return nullptr;
+  const auto it = object.find(std::string(name));
+  return it == object.end() || it->is_null() ? nullptr : &*it;
 }
 
 absl::Status CheckpointError(std::string_view path, const std::vector<std::string>& problems) {

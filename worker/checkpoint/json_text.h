@@ -21,6 +21,9 @@ absl::StatusOr<nlohmann::json> ParseJson(std::string_view text, const std::strin
 // The same, of a file; RESOURCE_EXHAUSTED above max_bytes.
 absl::StatusOr<nlohmann::json> ReadJson(const std::string& path, uint64_t max_bytes);
 
+// nullptr: `object` is none, or has no such member, or null there.
+const nlohmann::json* Member(const nlohmann::json& object, std::string_view name);
+
 // What is wrong with a checkpoint, all together. `path`: its folder, or a file of it. metadata of the error: file.
 absl::Status CheckpointError(std::string_view path, const std::vector<std::string>& problems);
 

@@ -5,17 +5,13 @@
 #include <vector>
 
 #include "base/strings.h"
+#include "worker/checkpoint/json_text.h"
 
 namespace linnet::worker {
 namespace {
 
 using nlohmann::json;
 
-const json* Member(const json& object, const char* name) {
-  if (!object.is_object()) return nullptr;
-  const auto it = object.find(name);
-  return it == object.end() || it->is_null() ? nullptr : &*it;
-}
 std::string Text(const json& object, const char* name) {
   const json* value = Member(object, name);
   return value != nullptr && value->is_string() ? value->get<std::string>() : "";

@@ -25,12 +25,6 @@ constexpr Special kSpecials[] = {{"bos", "bos_token_id"},     {"eos", "eos_token
                                  {"unk", "unknown_token_id"}, {"sep", "seperator_token_id"},
                                  {"pad", "padding_token_id"}, {"mask", "mask_token_id"}};
 
-const json* Member(const json& object, std::string_view name) {
-  if (!object.is_object()) return nullptr;
-  const auto it = object.find(std::string(name));
-  return it == object.end() || it->is_null() ? nullptr : &*it;
-}
-
 class SpecialTokens {
  public:
   SpecialTokens(std::string dir, const json& tokenizer, HfVocabulary& vocabulary, GgufMetadata& metadata,

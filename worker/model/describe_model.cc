@@ -3,23 +3,19 @@
 #include <cmath>
 #include <cstring>
 #include <string>
+#include <string_view>
+#include <utility>
 #include <vector>
 
 #include "absl/strings/str_join.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "worker/gguf/model_bounds.h"
 #include "worker/model/family.h"
 #include "worker/model/gguf_names.h"
 
 namespace linnet::worker {
 namespace {
-
-// Far above any model of interest; keeps products of two of them within int64.
-constexpr int64_t kMaxLayers = 1024;
-constexpr int64_t kMaxDim = 1 << 20;
-constexpr int64_t kMaxHeads = 1 << 12;
-constexpr int64_t kMaxVocab = 1 << 22;
-constexpr int64_t kMaxContext = 1 << 24;
 
 bool HasTensor(const GgufFile& file, TensorRole role) {
   return file.FindTensor(GgufTensorName(role, 0)) != nullptr || file.FindTensor(GgufFusedName(role, 0)) != nullptr;
@@ -100,6 +96,21 @@ std::vector<float> AlibiSlopes(int heads) {
   return slopes;
 }
 
+// Of the family, but where the file names another: Cerebras-GPT is GPT-2 with the exact GELU.
+kernels::ActivationKind ReadActivation(GgufKeys& keys, kernels::ActivationKind fallback) {
+  using enum kernels::ActivationKind;
+  constexpr std::pair<std::string_view, kernels::ActivationKind> kNames[] = {
+      {"gelu", kGelu}, {"gelu_tanh", kGeluTanh}, {"relu", kRelu}, {"relu_squared", kReluSquared}, {"silu", kSilu}};
+  const std::string stated = keys.StringOr("hidden_activation", "");
+  if (stated.empty()) return fallback;
+  for (const auto& [name, kind] : kNames) {
+    if (name == stated) return kind;
+  }
+  keys.Complain(base::StrCat(keys.Name("hidden_activation"), " \"", stated,
+                             "\" is not supported (gelu, gelu_tanh, relu, relu_squared and silu are)"));
+  return fallback;
+}
+
 bool WithBias(const GgufFile& file, Biases biases, TensorRole role) {
   return biases == Biases::kAll || (biases == Biases::kAsInFile && HasTensor(file, role));
 }
@@ -153,7 +164,7 @@ void DescribeLayers(GgufKeys& keys, const Family& family, const NormDescription&
   if (family.residual == Residual::kParallelOfOneNorm) layer.ffn_norm = {};
   if (family.post_norms) layer.attention_post_norm = layer.ffn_post_norm = norm;
   layer.ffn = {.kind = family.ffn,
-               .activation = family.activation,
+               .activation = ReadActivation(keys, family.activation),
                .up_bias = WithBias(keys.file(), family.other_biases, TensorRole::kFfnUpBias),
                .down_bias = WithBias(keys.file(), family.other_biases, TensorRole::kFfnDownBias)};
   for (size_t l = 0; l < static_cast<size_t>(layers); ++l) {

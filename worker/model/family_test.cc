@@ -11,7 +11,9 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/strings.h"
+#include "base/testing.h"
 #include "worker/gguf/gguf_file.h"
+#include "worker/gguf/gguf_writer.h"
 #include "worker/model/weights.h"
 
 namespace linnet::worker {
@@ -84,6 +86,27 @@ TEST(DescribeModel, MissingPositionsAreNamed) {
   const auto file = *GgufFile::Parse({reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()}, "test.gguf");
   EXPECT_THAT(std::string(DescribeModel(*file).status().message()),
               HasSubstr("tensor position_embd.weight is missing"));
+}
+
+absl::StatusOr<ModelDescription> Gpt2WithActivation(std::string_view value) {
+  const auto tiny = Tiny("gpt2");
+  base::FileTree files;
+  const std::string path = files.Path("gpt2.gguf");
+  GgufMetadata metadata = GgufMetadata::CopyOf(*tiny);
+  metadata.SetString("gpt2.hidden_activation", value);
+  std::vector<GgufTensorPlan> plans;
+  for (const GgufTensor& tensor : tiny->tensors()) plans.push_back({tensor.name, tensor.type, tensor.dims});
+  auto writer = *GgufWriter::Create(path, metadata, plans);
+  for (const GgufTensor& tensor : tiny->tensors()) EXPECT_TRUE(writer->Append(tensor.data).ok());
+  EXPECT_TRUE(writer->Finish().ok());
+  return DescribeModel(**GgufFile::Open(path));
+}
+
+TEST(DescribeModel, AFileMayNameItsActivation) {
+  EXPECT_EQ(DescribeModel(*Tiny("gpt2"))->layers[0].ffn.activation, kernels::ActivationKind::kGeluTanh);
+  EXPECT_EQ(Gpt2WithActivation("gelu")->layers[0].ffn.activation, kernels::ActivationKind::kGelu);
+  EXPECT_THAT(std::string(Gpt2WithActivation("softplus").status().message()),
+              HasSubstr("gpt2.hidden_activation \"softplus\" is not supported (gelu, "));
 }
 
 TEST(DescribeModel, AnUnknownArchitectureIsNamedWithThoseThatAreKnown) {
