@@ -69,6 +69,32 @@ struct Shape {
   int64_t m, n, k;
 };
 
+void ExpectScalarBitsOnEveryIsa(DType type, const Shape& s, std::mt19937& random) {
+  ThreadPool pool(2);
+  const auto bytes = RandomWeights(type, s.n, s.k, random);
+  const auto x = RandomFloats(s.m * s.k, random), bias = RandomFloats(s.n, random),
+             residual = RandomFloats(s.m * s.n, random);
+  std::vector<float> expected;
+  for (const Isa isa : SupportedIsas()) {
+    const ScopedIsa scoped(isa);
+    const auto w = Create(type, s.n, s.k, bytes, Precision::kFast, pool);
+    const auto y = Product1(*w, x, s.m, pool, bias.data(), residual.data());
+    if (isa == Isa::kScalar) expected = y;
+    EXPECT_TRUE(SameBits(y, expected)) << IsaName(isa) << " " << s.m << "x" << s.n << "x" << s.k;
+  }
+}
+
+// What a matrix gives back of its weights is what was stored.
+void ExpectRowsComeBackBitForBit(const Matrix& w, DType type, const std::vector<uint8_t>& bytes) {
+  const int64_t n = w.rows(), k = w.cols();
+  std::vector<float> expected(n * k), row(k);
+  Dequantize(type, bytes.data(), n * k, expected.data());
+  for (int64_t r = 0; r < n; ++r) {
+    w.DequantizeRow(r, row.data());
+    ASSERT_EQ(0, std::memcmp(row.data(), &expected[r * k], k * sizeof(float))) << "row " << r;
+  }
+}
+
 class QuantMatrix : public ::testing::TestWithParam<DType> {
  protected:
   // Small ones, odd ones, and every size of a block of rows.
@@ -84,33 +110,13 @@ INSTANTIATE_TEST_SUITE_P(Formats, QuantMatrix, ::testing::ValuesIn(testing::kQua
 TEST_P(QuantMatrix, RowsComeBackBitForBit) {
   std::mt19937 random(1);
   ThreadPool pool(2);
-  const int64_t n = 37, k = 512;
-  const auto bytes = RandomWeights(GetParam(), n, k, random);
-  std::vector<float> expected(n * k), row(k);
-  Dequantize(GetParam(), bytes.data(), n * k, expected.data());
-  const auto w = Create(GetParam(), n, k, bytes, Precision::kFast, pool);
-  for (int64_t r = 0; r < n; ++r) {
-    w->DequantizeRow(r, row.data());
-    ASSERT_EQ(0, std::memcmp(row.data(), &expected[r * k], k * sizeof(float))) << "row " << r;
-  }
+  const auto bytes = RandomWeights(GetParam(), 37, 512, random);
+  ExpectRowsComeBackBitForBit(*Create(GetParam(), 37, 512, bytes, Precision::kFast, pool), GetParam(), bytes);
 }
 
 TEST_P(QuantMatrix, EveryIsaGivesTheScalarBits) {
   std::mt19937 random(2);
-  ThreadPool pool(2);
-  for (const Shape& s : Shapes()) {
-    const auto bytes = RandomWeights(GetParam(), s.n, s.k, random);
-    const auto x = RandomFloats(s.m * s.k, random), bias = RandomFloats(s.n, random),
-               residual = RandomFloats(s.m * s.n, random);
-    std::vector<float> expected;
-    for (const Isa isa : SupportedIsas()) {
-      const ScopedIsa scoped(isa);
-      const auto w = Create(GetParam(), s.n, s.k, bytes, Precision::kFast, pool);
-      const auto y = Product1(*w, x, s.m, pool, bias.data(), residual.data());
-      if (isa == Isa::kScalar) expected = y;
-      EXPECT_TRUE(SameBits(y, expected)) << IsaName(isa) << " " << s.m << "x" << s.n << "x" << s.k;
-    }
-  }
+  for (const Shape& s : Shapes()) ExpectScalarBitsOnEveryIsa(GetParam(), s, random);
 }
 
 TEST_P(QuantMatrix, LargestValuesDoNotOverflow) {
@@ -216,19 +222,13 @@ TEST_P(DenseMatrix, RowsComeBackBitForBit) {
   ThreadPool pool(2);
   const int64_t n = 37, k = 131;
   const auto bytes = RandomWeights(GetParam(), n, k, random);
-  std::vector<float> expected(n * k), row(k);
-  Dequantize(GetParam(), bytes.data(), n * k, expected.data());
   const auto w = Create(GetParam(), n, k, bytes, Precision::kFast, pool);
   EXPECT_EQ(w->bytes(), (BytesFor(GetParam(), k) * 16 + 63) / 64 * 64 * 3) << "as wide as stored, in tiles of 16 rows";
-  for (int64_t r = 0; r < n; ++r) {
-    w->DequantizeRow(r, row.data());
-    ASSERT_EQ(0, std::memcmp(row.data(), &expected[r * k], k * sizeof(float))) << "row " << r;
-  }
+  ExpectRowsComeBackBitForBit(*w, GetParam(), bytes);
 }
 
 TEST_P(DenseMatrix, EveryIsaGivesTheScalarBits) {
   std::mt19937 random(12);
-  ThreadPool pool(2);
   // Small ones, odd ones; rows around what a panel and a pass hold, inputs around a pass's, tiles around a pass's.
   for (const Shape& s : {Shape{1, 1, 1},
                          {3, 5, 2},
@@ -243,17 +243,7 @@ TEST_P(DenseMatrix, EveryIsaGivesTheScalarBits) {
                          {25, 47, 300},
                          {121, 150, 518},
                          {250, 20, 96}}) {
-    const auto bytes = RandomWeights(GetParam(), s.n, s.k, random);
-    const auto x = RandomFloats(s.m * s.k, random), bias = RandomFloats(s.n, random),
-               residual = RandomFloats(s.m * s.n, random);
-    std::vector<float> expected;
-    for (const Isa isa : SupportedIsas()) {
-      const ScopedIsa scoped(isa);
-      const auto w = Create(GetParam(), s.n, s.k, bytes, Precision::kFast, pool);
-      const auto y = Product1(*w, x, s.m, pool, bias.data(), residual.data());
-      if (isa == Isa::kScalar) expected = y;
-      EXPECT_TRUE(SameBits(y, expected)) << IsaName(isa) << " " << s.m << "x" << s.n << "x" << s.k;
-    }
+    ExpectScalarBitsOnEveryIsa(GetParam(), s, random);
   }
 }
 

@@ -4,6 +4,7 @@
 #include <cstring>
 #include <memory>
 #include <random>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -105,40 +106,35 @@ TEST_P(PackedPlaceTest, SourceIsReleasedInOrderAndWhole) {
   EXPECT_GE(releases, 3);
 }
 
-// Packed weights are kept on disk: other bytes need another kPackerVersion, and then other digests here.
-TEST(QuantPackTest, PackedBytesAreThoseOfThisVersion) {
-  ASSERT_EQ(kPackerVersion, 1u);
+// Of the tiles of arbitrary weights of those types, with rows of `cols`.
+template <class Layout, class Pack>
+std::string PackedDigest(std::span<const DType> types, int64_t cols, Pack pack) {
   base::Sha256 hash;
-  for (const DType type : testing::kQuantTypes) {
-    std::vector<uint8_t> stored(static_cast<size_t>(kRows * BytesFor(type, kCols)));
+  for (const DType type : types) {
+    std::vector<uint8_t> stored(static_cast<size_t>(kRows * BytesFor(type, cols)));
     uint32_t state = 1;
     for (uint8_t& byte : stored) byte = static_cast<uint8_t>((state = state * 1664525 + 1013904223) >> 24);
-    const QuantLayout layout = QuantLayout::For(type, kRows, kCols);
+    const Layout layout = Layout::For(type, kRows, cols);
     std::vector<uint8_t> tile(static_cast<size_t>(layout.tile_bytes));
     for (int64_t t = 0; t < layout.tiles; ++t) {
-      PackTile(layout, stored.data(), t, tile.data());
+      pack(layout, stored.data(), t, tile.data());
       hash.Update(std::string_view(reinterpret_cast<const char*>(tile.data()), tile.size()));
     }
   }
-  EXPECT_EQ(hash.Digest(), "sha256:38dbbe67f0ba4f11bb0aaca31fb90ec78bef4c5d9198380363f87c0acb969791");
+  return hash.Digest();
+}
+
+// Packed weights are kept on disk: other bytes need another kPackerVersion, and then other digests here.
+TEST(QuantPackTest, PackedBytesAreThoseOfThisVersion) {
+  ASSERT_EQ(kPackerVersion, 1u);
+  EXPECT_EQ(PackedDigest<QuantLayout>(testing::kQuantTypes, kCols, PackTile),
+            "sha256:38dbbe67f0ba4f11bb0aaca31fb90ec78bef4c5d9198380363f87c0acb969791");
 }
 
 TEST(DensePackTest, PackedBytesAreThoseOfThisVersion) {
   ASSERT_EQ(kPackerVersion, 1u);
-  base::Sha256 hash;
-  const int64_t cols = 131;
-  for (const DType type : testing::kDenseTypes) {
-    std::vector<uint8_t> stored(static_cast<size_t>(kRows * BytesFor(type, cols)));
-    uint32_t state = 1;
-    for (uint8_t& byte : stored) byte = static_cast<uint8_t>((state = state * 1664525 + 1013904223) >> 24);
-    const DenseLayout layout = DenseLayout::For(type, kRows, cols);
-    std::vector<uint8_t> tile(static_cast<size_t>(layout.tile_bytes));
-    for (int64_t t = 0; t < layout.tiles; ++t) {
-      PackDenseTile(layout, stored.data(), t, tile.data());
-      hash.Update(std::string_view(reinterpret_cast<const char*>(tile.data()), tile.size()));
-    }
-  }
-  EXPECT_EQ(hash.Digest(), "sha256:40e801fb10c73a0b499331f6812a17301355ba17f308a3b8c379f1bc8400a841");
+  EXPECT_EQ(PackedDigest<DenseLayout>(testing::kDenseTypes, 131, PackDenseTile),
+            "sha256:40e801fb10c73a0b499331f6812a17301355ba17f308a3b8c379f1bc8400a841");
 }
 
 }  // namespace

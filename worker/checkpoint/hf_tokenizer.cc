@@ -108,7 +108,7 @@ class TokenizerReader {
   absl::Status PutVocab(const json& vocab, const char* file, bool bytes) {
     if (!vocab.is_object()) return Wrong(file, "the vocabulary is no JSON object");
     for (const auto& [text, id] : vocab.items()) {
-      vocabulary_.Put(id, text, bytes && SpellsByte(text) ? GgufTokenKind::kByte : GgufTokenKind::kNormal);
+      vocabulary_.Put(id, text, bytes && SpellsByte(text) ? TokenKind::kByte : TokenKind::kNormal);
     }
     return absl::OkStatus();
   }
@@ -175,9 +175,7 @@ class TokenizerReader {
       }
       const auto& text = piece[0].get_ref<const std::string&>();
       const bool unknown = model.contains("unk_id") && model["unk_id"] == id;
-      const GgufTokenKind kind = unknown            ? GgufTokenKind::kUnknown
-                                 : SpellsByte(text) ? GgufTokenKind::kByte
-                                                    : GgufTokenKind::kNormal;
+      const TokenKind kind = unknown ? TokenKind::kUnknown : SpellsByte(text) ? TokenKind::kByte : TokenKind::kNormal;
       vocabulary_.Put(json(static_cast<uint64_t>(id)), text, kind);
       vocabulary_.SetScore(text, piece[1].get<float>());
       ++id;
@@ -219,7 +217,7 @@ class TokenizerReader {
     LINNET_ASSIGN_OR_RETURN(const std::string text, base::ReadFile(Path("qwen.tiktoken"), kMaxTokenizerBytes));
     LINNET_ASSIGN_OR_RETURN(const TiktokenRanks ranks, ParseTiktoken(text, Path("qwen.tiktoken")));
     uint64_t id = 0;
-    for (const std::string& token : ranks.tokens) vocabulary_.Put(json(id++), token, GgufTokenKind::kNormal);
+    for (const std::string& token : ranks.tokens) vocabulary_.Put(json(id++), token, TokenKind::kNormal);
     metadata_.SetU32("tokenizer.ggml.bos_token_id", static_cast<uint32_t>(id));
     metadata_.SetU32("tokenizer.ggml.eos_token_id", static_cast<uint32_t>(id));
     for (const char* special : {"<|endoftext|>", "<|im_start|>", "<|im_end|>"}) {

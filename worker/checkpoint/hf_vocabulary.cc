@@ -26,11 +26,11 @@ int64_t HfVocabulary::CheckedId(const nlohmann::json& id, std::string_view text)
   return -1;
 }
 
-void HfVocabulary::Put(const nlohmann::json& id, std::string_view text, GgufTokenKind kind) {
+void HfVocabulary::Put(const nlohmann::json& id, std::string_view text, TokenKind kind) {
   const int64_t at = CheckedId(id, text);
   if (at < 0) return;
   const auto i = static_cast<size_t>(at);
-  if (kinds_[i] != GgufTokenKind{}) {
+  if (kinds_[i] != TokenKind{}) {
     problems_.push_back(base::StrCat("tokens ", Quoted(texts_[i]), " and ", Quoted(text), " both have the id ", at));
     return;
   }
@@ -47,13 +47,13 @@ void HfVocabulary::PutAdded(const nlohmann::json& id, std::string_view text, boo
   const int64_t at = CheckedId(id, text);
   if (at < 0) return;
   const auto i = static_cast<size_t>(at);
-  if (kinds_[i] != GgufTokenKind{} && texts_[i] != text) {
+  if (kinds_[i] != TokenKind{} && texts_[i] != text) {
     problems_.push_back(base::StrCat("tokens ", Quoted(texts_[i]), " and ", Quoted(text), " both have the id ", at));
     return;
   }
   const bool control = special || LooksSpecial(text);
   texts_[i] = control ? std::string(text) : absl::StrReplaceAll(base::ToAbsl(text), {{"▁", " "}});
-  kinds_[i] = control ? GgufTokenKind::kControl : GgufTokenKind::kUserDefined;
+  kinds_[i] = control ? TokenKind::kControl : TokenKind::kUserDefined;
   scores_[i] = kAddedScore;
   ids_.emplace(text, at);
 }
@@ -72,12 +72,12 @@ void HfVocabulary::Write(bool with_scores, GgufMetadata& metadata) const {
   std::vector<int32_t> kinds;
   std::vector<float> scores = scores_;
   for (size_t i = 0; i < texts.size(); ++i) {
-    const bool unused = kinds_[i] == GgufTokenKind{};
+    const bool unused = kinds_[i] == TokenKind{};
     if (unused) {
       texts[i] = base::StrCat("[PAD", i, "]");
       scores[i] = -10000;
     }
-    kinds.push_back(static_cast<int32_t>(unused ? GgufTokenKind::kUnused : kinds_[i]));
+    kinds.push_back(static_cast<int32_t>(unused ? TokenKind::kUnused : kinds_[i]));
   }
   metadata.SetStrings("tokenizer.ggml.tokens", texts);
   if (with_scores) metadata.SetF32s("tokenizer.ggml.scores", scores);

@@ -10,18 +10,9 @@
 #include <vector>
 
 #include "worker/gguf/gguf_writer.h"
+#include "worker/gguf/token_kind.h"
 
 namespace linnet::worker {
-
-// GGUF's tokenizer.ggml.token_type.
-enum class GgufTokenKind : int32_t {
-  kNormal = 1,
-  kUnknown = 2,
-  kControl = 3,
-  kUserDefined = 4,
-  kUnused = 5,
-  kByte = 6
-};
 
 class HfVocabulary {
  public:
@@ -30,7 +21,7 @@ class HfVocabulary {
       : texts_(static_cast<size_t>(size)), kinds_(texts_.size()), scores_(texts_.size()) {}
 
   // Gathers complaints about ids that are none, without an embedding, or taken.
-  void Put(const nlohmann::json& id, std::string_view text, GgufTokenKind kind);
+  void Put(const nlohmann::json& id, std::string_view text, TokenKind kind);
   // Of an element of added_tokens: {id, content, special}. One without an embedding is left out, and counted.
   void PutAdded(const nlohmann::json& id, std::string_view text, bool special);
   void SetScore(std::string_view text, float score);
@@ -48,7 +39,7 @@ class HfVocabulary {
   int64_t CheckedId(const nlohmann::json& id, std::string_view text);
 
   std::vector<std::string> texts_;
-  std::vector<GgufTokenKind> kinds_;  // 0: nothing there
+  std::vector<TokenKind> kinds_;  // 0: nothing there
   std::vector<float> scores_;
   std::map<std::string, int64_t, std::less<>> ids_;
   int left_out_ = 0;

@@ -10,19 +10,10 @@
 
 #include "absl/status/status.h"
 #include "worker/gguf/gguf_file.h"
+#include "worker/gguf/token_kind.h"
 #include "worker/text/tokenizer.h"
 
 namespace linnet::worker {
-
-// GGUF's tokenizer.ggml.token_type.
-enum class TokenKind : uint8_t {
-  kNormal = 1,
-  kUnknown = 2,
-  kControl = 3,
-  kUserDefined = 4,
-  kUnused = 5,
-  kByte = 6,
-};
 
 // Thread-safe (const).
 class Vocabulary {
