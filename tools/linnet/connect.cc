@@ -32,7 +32,7 @@ std::string Remedy(const absl::Status& status) {
     return "`linnet model ls` shows the models there are; `linnet model import FILE` adds one";
   if (reason == "NO_READY_WORKER") return "`linnet worker ls` shows the workers and what they serve";
   if (reason == "RESOURCE_IN_USE") return "--force removes a model together with its variants";
-  if (reason == "RESOURCE_EXISTS") return "--replace publishes it anew";
+  if (reason == "RESOURCE_EXISTS") return "--replace puts the new one in its place";
   if (status.code() == absl::StatusCode::kUnavailable && absl::StrContains(status.message(), "no gateway answers")) {
     return "start the servers with `linnet up`, or name another gateway with --gateway HOST:PORT";
   }

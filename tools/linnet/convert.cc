@@ -10,7 +10,6 @@
 #include <vector>
 
 #include "absl/strings/str_cat.h"
-#include "base/error.h"
 #include "base/file.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
@@ -21,6 +20,7 @@
 #include "tools/linnet/output.h"
 #include "tools/linnet/progress.h"
 #include "tools/linnet/publish_file.h"
+#include "tools/linnet/work_files.h"
 #include "worker/checkpoint/checkpoint.h"
 
 namespace linnet::cli {
@@ -78,10 +78,7 @@ absl::Status CheckOptions(const Options& options) {
     return UsageError(
         absl::StrCat(options.dir, " is not a folder with a config.json, as Hugging Face publishes models"));
   }
-  std::error_code error;
-  if (options.replace || !fs::exists(options.out, error)) return absl::OkStatus();
-  return base::Error(absl::StatusCode::kAlreadyExists, "RESOURCE_EXISTS", absl::StrCat(options.out, " exists already"),
-                     {{"resource", options.out}});
+  return CheckMayWrite(options.out, options.replace);
 }
 
 absl::Status Run(const CommandContext& context, const Options& options) {

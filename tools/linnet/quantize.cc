@@ -86,12 +86,7 @@ absl::StatusOr<Source> FindSource(const CommandContext& context, const std::stri
 }
 
 absl::Status CheckOutput(const Options& options) {
-  std::error_code error;
-  if (options.output_file.empty() || options.replace || !fs::exists(options.output_file, error)) {
-    return absl::OkStatus();
-  }
-  return base::Error(absl::StatusCode::kAlreadyExists, "RESOURCE_EXISTS",
-                     absl::StrCat(options.output_file, " exists already"), {{"resource", options.output_file}});
+  return options.output_file.empty() ? absl::OkStatus() : CheckMayWrite(options.output_file, options.replace);
 }
 
 // "text.txt (1921 tokens, sha256:...)"

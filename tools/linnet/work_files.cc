@@ -3,6 +3,7 @@
 #include <filesystem>
 
 #include "absl/strings/str_cat.h"
+#include "base/error.h"
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "tools/linnet/home.h"
@@ -19,6 +20,13 @@ absl::StatusOr<std::string> WorkFiles::Add(const std::string& name) {
   LINNET_RETURN_IF_ERROR(base::MakeDirs(folder));
   paths_.push_back(absl::StrCat(folder, "/", name));
   return paths_.back();
+}
+
+absl::Status CheckMayWrite(const std::string& path, bool replace) {
+  std::error_code error;
+  if (replace || !std::filesystem::exists(path, error)) return absl::OkStatus();
+  return base::Error(absl::StatusCode::kAlreadyExists, "RESOURCE_EXISTS", absl::StrCat(path, " exists already"),
+                     {{"resource", path}});
 }
 
 }  // namespace linnet::cli

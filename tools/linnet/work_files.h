@@ -1,9 +1,10 @@
-// Files in $LINNET_HOME/tmp that live as long as the command.
+// Files that commands write: in $LINNET_HOME/tmp those that live as long as the command, and those that were asked for.
 #pragma once
 
 #include <string>
 #include <vector>
 
+#include "absl/status/status.h"
 #include "absl/status/statusor.h"
 
 namespace linnet::cli {
@@ -21,5 +22,8 @@ class WorkFiles {
  private:
   std::vector<std::string> paths_;
 };
+
+// ALREADY_EXISTS RESOURCE_EXISTS where a file that was asked for is there and not to be replaced.
+absl::Status CheckMayWrite(const std::string& path, bool replace);
 
 }  // namespace linnet::cli

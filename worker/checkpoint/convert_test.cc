@@ -20,7 +20,6 @@ using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
-using ::testing::Not;
 
 TEST_F(ConvertTest, LlamasQueriesAndKeysAreReorderedWithinHeads) {
   Llama();
