@@ -13,6 +13,7 @@
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
 #include "worker/gguf/gguf_file.h"
+#include "worker/text/bpe_merges.h"
 #include "worker/text/tokenizer.h"
 #include "worker/text/vocabulary.h"
 
@@ -21,11 +22,6 @@ namespace linnet::worker {
 // Thread-safe (const).
 class BpeVocabulary {
  public:
-  struct Merge {
-    int32_t rank = 0;
-    TokenId merged = -1;
-  };
-
   // INVALID_ARGUMENT INVALID_MODEL_FILE: as Vocabulary::Read, and merges of what are no tokens.
   static absl::StatusOr<std::unique_ptr<BpeVocabulary>> FromGguf(const GgufFile& file);
 
@@ -38,15 +34,9 @@ class BpeVocabulary {
   // -1: none. Control tokens are not found by bytes: no text turns into them by merging.
   TokenId TokenOfByte(uint8_t byte) const { return token_of_byte_[byte]; }
   TokenId TokenOfBytes(std::string_view bytes) const;
-  const Merge* FindMerge(TokenId left, TokenId right) const {
-    const auto it = merges_.find(Pair(left, right));
-    return it == merges_.end() ? nullptr : &it->second;
-  }
+  const BpeMerges& merges() const { return merges_; }
 
  private:
-  static uint64_t Pair(TokenId left, TokenId right) {
-    return static_cast<uint64_t>(static_cast<uint32_t>(left)) << 32 | static_cast<uint32_t>(right);
-  }
   void SpellTokens();
   absl::Status ReadMerges(const GgufFile& file);
 
@@ -55,7 +45,7 @@ class BpeVocabulary {
   std::vector<uint32_t> byte_begin_;                               // [size + 1] into bytes_
   boost::unordered_flat_map<std::string_view, TokenId> by_bytes_;  // views of bytes_; normal and user-defined tokens
   std::array<TokenId, 256> token_of_byte_;
-  boost::unordered_flat_map<uint64_t, Merge> merges_;
+  BpeMerges merges_;
 };
 
 }  // namespace linnet::worker

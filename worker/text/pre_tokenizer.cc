@@ -1,23 +1,18 @@
 #include "worker/text/pre_tokenizer.h"
 
-#define PCRE2_CODE_UNIT_WIDTH 8
-#include <pcre2.h>
-
 #include <algorithm>
-#include <cstdint>
 #include <initializer_list>
 #include <string>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
 #include "base/error.h"
+#include "base/status_macros.h"
 
 namespace linnet::worker {
 namespace {
 
-// White_Space of Unicode: what \s means to the models' own tokenizers. PCRE2's \s has U+180E besides.
-#define WS \
-  "\\x{09}-\\x{0D}\\x{20}\\x{85}\\x{A0}\\x{1680}\\x{2000}-\\x{200A}\\x{2028}\\x{2029}\\x{202F}\\x{205F}\\x{3000}"
+#define WS LINNET_REGEX_SPACES
 
 constexpr char kGpt2[] =
     "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^" WS "\\p{L}\\p{N}]+|[" WS "]+(?![^" WS "])|[" WS "]+";
@@ -27,7 +22,29 @@ constexpr char kDigit[] = "\\p{N}";
 #define PUNCTUATION_AND_SPACE " ?[^" WS "\\p{L}\\p{N}]+[\\r\\n]*|[" WS "]*[\\r\\n]+|[" WS "]+(?![^" WS "])|[" WS "]+"
 constexpr char kLlama3[] = CONTRACTIONS_AND_LETTERS "|\\p{N}{1,3}|" PUNCTUATION_AND_SPACE;
 constexpr char kQwen2[] = CONTRACTIONS_AND_LETTERS "|\\p{N}|" PUNCTUATION_AND_SPACE;
+constexpr char kQwen35[] =
+    "(?:'[sS]|'[tT]|'[rR][eE]|'[vV][eE]|'[mM]|'[lL][lL]|'[dD])|[^\\r\\n\\p{L}\\p{N}]?[\\p{L}\\p{M}]+|\\p{N}"
+    "| ?[^" WS "\\p{L}\\p{M}\\p{N}]+[\\r\\n]*|[" WS "]*[\\r\\n]+|[" WS "]+(?![^" WS "])|[" WS "]+";
+#define UPPER "[\\p{Lu}\\p{Lt}\\p{Lm}\\p{Lo}\\p{M}]"
+#define LOWER "[\\p{Ll}\\p{Lm}\\p{Lo}\\p{M}]"
+#define CASED_WORDS(tail) \
+  "[^\\r\\n\\p{L}\\p{N}]?" UPPER "*" LOWER "+" tail "|[^\\r\\n\\p{L}\\p{N}]?" UPPER "+" LOWER "*" tail
+#define PUNCTUATION_SLASH_AND_SPACE \
+  " ?[^" WS "\\p{L}\\p{N}]+[\\r\\n/]*|[" WS "]*[\\r\\n]+|[" WS "]+(?![^" WS "])|[" WS "]+"
+constexpr char kGpt4o[] = CASED_WORDS("(?i:'s|'t|'re|'ve|'m|'ll|'d)?") "|\\p{N}{1,3}|" PUNCTUATION_SLASH_AND_SPACE;
+constexpr char kTekken[] = CASED_WORDS("") "|\\p{N}|" PUNCTUATION_SLASH_AND_SPACE;
+constexpr char kBloom[] = " ?[^(" WS "|.,!?\\x{2026}\\x{3002}\\x{FF0C}\\x{3001}\\x{0964}\\x{06D4}\\x{060C})]+";
+constexpr char kThreeDigits[] = "\\p{N}{1,3}";
+constexpr char kLine[] = "[\\r\\n]";
+constexpr char kSpacedLetters[] = "[" WS "]?\\p{L}+";
+constexpr char kSpacedPunctuation[] = "[" WS "]?\\p{P}+";
+constexpr char kEastAsian[] = "[\\x{4E00}-\\x{9FA5}\\x{0800}-\\x{4E00}\\x{AC00}-\\x{D7FF}]+";
+constexpr char kHanAndKana[] = "[\\x{4E00}-\\x{9FA5}\\x{3040}-\\x{309F}\\x{30A0}-\\x{30FF}]+";
+constexpr char kDeepSeek3[] =
+    "[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\\r\\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+"
+    "| ?[\\p{P}\\p{S}]+[\\r\\n]*|[" WS "]*[\\r\\n]+|[" WS "]+(?![^" WS "])|[" WS "]+";
 constexpr char kDefaultPunctuation[] = "[\\p{P}\\$\\+<=>\\^~\\|]+";
+constexpr char kFalconPunctuation[] = "[\\p{P}\\$\\+<=>\\^~\\|`]+";
 constexpr char kDefaultNumbers[] = "\\p{N}+";
 constexpr char kDefaultThreeDigits[] = "[0-9][0-9][0-9]";
 
@@ -38,67 +55,45 @@ struct Kind {
   bool add_bos = false;
 };
 
-// The names are those that converters write; several models share expressions.
+// The names are those that converters write; several models share expressions. Where llama.cpp only approximates a
+// model's own expression (gpt-4o, tekken), the model's own is used.
 const std::vector<Kind>& Kinds() {
   static const auto* kinds = new std::vector<Kind>{
-      {{"smollm", "starcoder", "refact", "command-r", "codeshell"}, {kDigit, kGpt2}},
-      {{"qwen2", "deepseek-r1-qwen"}, {kQwen2}},
-      {{"llama-bpe", "llama3", "llama-v3"}, {kLlama3}, /*ignore_merges=*/true, /*add_bos=*/true},
-      {{"gpt-2", "phi-2"}, {kGpt2}},
+      {{"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}, {kDigit, kGpt2}},
+      {{"qwen2", "stablelm2", "deepseek-r1-qwen", "hunyuan", "megrez"}, {kQwen2}},
+      {{"qwen35"}, {kQwen35}},
+      {{"llama-bpe", "llama3", "llama-v3", "falcon3", "falcon-h1", "pixtral", "midm-2.0", "lfm2"},
+       {kLlama3},
+       /*ignore_merges=*/true,
+       /*add_bos=*/true},
+      {{"dbrx", "smaug-bpe", "glm4", "chatglm-bpe"}, {kLlama3}},
+      {{"gpt-4o", "llama4"}, {kGpt4o}},
+      {{"tekken"}, {kTekken}, /*ignore_merges=*/true, /*add_bos=*/true},
+      {{"gpt-2", "phi-2", "olmo", "mpt", "jais", "exaone4", "modern-bert"}, {kGpt2}},
+      {{"bloom", "gpt3-finnish", "poro-chat"}, {kBloom}},
+      {{"viking"}, {kBloom, kDigit}},
+      {{"falcon"}, {kFalconPunctuation, kGpt2, kDefaultThreeDigits}},
+      {{"deepseek-coder"}, {kLine, kSpacedLetters, kSpacedPunctuation, kEastAsian, kDigit}},
+      {{"deepseek-v3", "hunyuan-dense"}, {kThreeDigits, kHanAndKana, kDeepSeek3}},
       {{"default"}, {kDefaultPunctuation, kGpt2, kDefaultNumbers, kDefaultThreeDigits}},
   };
   return *kinds;
 }
 
-// Far above what the expressions need per match on real text, so that none can run away.
-constexpr uint32_t kMatchLimit = 100'000'000;
-constexpr size_t kJitStackBytes = 512 << 10;
-
-struct MatchState {
-  pcre2_match_context* context = pcre2_match_context_create(nullptr);
-  pcre2_match_data* data = pcre2_match_data_create(1, nullptr);
-  pcre2_jit_stack* stack = pcre2_jit_stack_create(32 << 10, kJitStackBytes, nullptr);
-
-  MatchState() {
-    pcre2_set_match_limit(context, kMatchLimit);
-    pcre2_jit_stack_assign(context, nullptr, stack);
+// Matching each word alone lets lookaheads end at its border, as the models' tokenizers have it.
+void Cut(const Regex& expression, std::string_view word, std::vector<std::string_view>& out) {
+  std::vector<Regex::Match> matches;
+  expression.FindAll(word, matches);  // behind a search that was given up, the rest stays one word
+  size_t done = 0;
+  for (const Regex::Match& match : matches) {
+    if (match.begin > done) out.push_back(word.substr(done, match.begin - done));
+    if (match.end > match.begin) out.push_back(word.substr(match.begin, match.end - match.begin));
+    done = match.end;
   }
-  ~MatchState() {
-    pcre2_jit_stack_free(stack);
-    pcre2_match_data_free(data);
-    pcre2_match_context_free(context);
-  }
-  MatchState(const MatchState&) = delete;
-  MatchState& operator=(const MatchState&) = delete;
-};
+  if (done < word.size()) out.push_back(word.substr(done));
+}
 
 }  // namespace
-
-struct PreTokenizer::Expression {
-  struct Free {
-    void operator()(pcre2_code* code) const { pcre2_code_free(code); }
-  };
-  std::unique_ptr<pcre2_code, Free> code;
-
-  void Cut(std::string_view word, MatchState& state, std::vector<std::string_view>& out) const {
-    // Matching the word alone lets lookaheads end at its border, as the models' tokenizers have it.
-    const auto* begin = reinterpret_cast<PCRE2_SPTR>(word.data());
-    size_t done = 0;
-    while (done < word.size()) {
-      const int rc = pcre2_match(code.get(), begin, word.size(), done, PCRE2_NO_UTF_CHECK | PCRE2_NOTEMPTY, state.data,
-                                 state.context);
-      if (rc < 0) break;  // no match; or a limit: the rest stays one word
-      const PCRE2_SIZE* bounds = pcre2_get_ovector_pointer(state.data);
-      if (bounds[0] > done) out.push_back(word.substr(done, bounds[0] - done));
-      out.push_back(word.substr(bounds[0], bounds[1] - bounds[0]));
-      done = bounds[1];
-    }
-    if (done < word.size()) out.push_back(word.substr(done));
-  }
-};
-
-PreTokenizer::PreTokenizer() = default;
-PreTokenizer::~PreTokenizer() = default;
 
 absl::StatusOr<std::unique_ptr<PreTokenizer>> PreTokenizer::Create(std::string_view name) {
   const std::vector<Kind>& kinds = Kinds();
@@ -118,15 +113,7 @@ absl::StatusOr<std::unique_ptr<PreTokenizer>> PreTokenizer::Create(std::string_v
   made->ignore_merges_ = kind->ignore_merges;
   made->add_bos_default_ = kind->add_bos;
   for (const char* pattern : kind->expressions) {
-    int error = 0;
-    PCRE2_SIZE offset = 0;
-    Expression expression{.code{pcre2_compile(reinterpret_cast<PCRE2_SPTR>(pattern), PCRE2_ZERO_TERMINATED,
-                                              PCRE2_UTF | PCRE2_UCP, &error, &offset, nullptr)}};
-    if (expression.code == nullptr) {
-      return absl::InternalError(
-          absl::StrCat("pre-tokenizer ", std::string(name), ": PCRE2 error ", error, " at ", offset));
-    }
-    pcre2_jit_compile(expression.code.get(), PCRE2_JIT_COMPLETE);  // where it cannot, PCRE2 interprets
+    LINNET_ASSIGN_OR_RETURN(Regex expression, Regex::Compile(pattern));
     made->expressions_.push_back(std::move(expression));
   }
   return made;
@@ -136,11 +123,10 @@ std::vector<std::string_view> PreTokenizer::Split(std::string_view text) const {
   std::vector<std::string_view> words;
   if (text.empty()) return words;
   words.push_back(text);
-  MatchState state;
   std::vector<std::string_view> next;
-  for (const Expression& expression : expressions_) {
+  for (const Regex& expression : expressions_) {
     next.clear();
-    for (std::string_view word : words) expression.Cut(word, state, next);
+    for (std::string_view word : words) Cut(expression, word, next);
     std::swap(words, next);
   }
   return words;

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "worker/text/regex.h"
 
 namespace linnet::worker {
 
@@ -14,10 +15,6 @@ class PreTokenizer {
  public:
   // `name`: tokenizer.ggml.pre. INVALID_ARGUMENT: not supported.
   static absl::StatusOr<std::unique_ptr<PreTokenizer>> Create(std::string_view name);
-  ~PreTokenizer();
-  PreTokenizer(const PreTokenizer&) = delete;
-  PreTokenizer& operator=(const PreTokenizer&) = delete;
-
   // The words in order; together they are `text`, of which they are views. REQUIRES: text is what TokenizerUtf8
   // returns.
   std::vector<std::string_view> Split(std::string_view text) const;
@@ -27,11 +24,10 @@ class PreTokenizer {
   bool add_bos_default() const { return add_bos_default_; }  // where the file does not say
 
  private:
-  struct Expression;
-  PreTokenizer();
+  PreTokenizer() = default;
 
   // Applied one after another: what one finds, and what lies between, the next one cuts further.
-  std::vector<Expression> expressions_;
+  std::vector<Regex> expressions_;
   bool ignore_merges_ = false;
   bool add_bos_default_ = false;
 };
