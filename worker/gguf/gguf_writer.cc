@@ -21,7 +21,7 @@ constexpr uint64_t kAlignment = 32;
 constexpr uint32_t kVersion = 3;
 
 // Value types of the specification.
-constexpr uint32_t kU32 = 4, kI32 = 5, kF32 = 6, kBool = 7, kString = 8, kArray = 9, kU64 = 10;
+constexpr uint32_t kU8 = 0, kU32 = 4, kI32 = 5, kF32 = 6, kBool = 7, kString = 8, kArray = 9, kU64 = 10;
 
 template <typename T>
 void AppendNumber(T value, std::string& out) {
@@ -114,6 +114,12 @@ void GgufMetadata::SetI32s(std::string_view key, const std::vector<int32_t>& val
 void GgufMetadata::SetF32s(std::string_view key, const std::vector<float>& values) {
   std::string encoded = EncodedArray(kF32, values.size());
   for (const float value : values) AppendNumber(value, encoded);
+  SetEncoded(key, std::move(encoded));
+}
+
+void GgufMetadata::SetU8s(std::string_view key, std::string_view bytes) {
+  std::string encoded = EncodedArray(kU8, bytes.size());
+  encoded.append(bytes);
   SetEncoded(key, std::move(encoded));
 }
 

@@ -41,6 +41,7 @@ class GgufMetadata {
   void SetStrings(std::string_view key, const std::vector<std::string>& values);
   void SetI32s(std::string_view key, const std::vector<int32_t>& values);
   void SetF32s(std::string_view key, const std::vector<float>& values);
+  void SetU8s(std::string_view key, std::string_view bytes);
   void Remove(std::string_view key);
   bool Has(std::string_view key) const { return Find(key) != entries_.size(); }
 

@@ -1,95 +1,24 @@
 // SentencePiece's BPE (Kudo and Richardson, arXiv 1808.06226): pieces are merged by their scores, the best first, of
 // equals the leftmost; what no piece spells becomes bytes. A space is the letter U+2581, and one stands before the
-// text. Ids agree with llama.cpp's, broken UTF-8 included.
+// text. Ids agree with llama.cpp's, broken UTF-8 included, and where the file has rules of normalization, which
+// llama.cpp does not apply, with SentencePiece's.
 #include <algorithm>
-#include <array>
-#include <boost/unordered/unordered_flat_map.hpp>
-#include <cmath>
 #include <queue>
 #include <utility>
 
-#include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "base/status_macros.h"
+#include "worker/text/sentencepiece_normalizer.h"
+#include "worker/text/sentencepiece_pieces.h"
 #include "worker/text/tokenizers.h"
 #include "worker/text/vocabulary_tokenizer.h"
 
 namespace linnet::worker {
 namespace {
 
-constexpr std::string_view kSpace = "\xE2\x96\x81";
-
-class Pieces {
- public:
-  static absl::StatusOr<std::unique_ptr<Pieces>> FromGguf(const GgufFile& file) {
-    auto pieces = std::make_unique<Pieces>();
-    LINNET_RETURN_IF_ERROR(pieces->tokens_.Read(file));
-    LINNET_RETURN_IF_ERROR(pieces->ReadScores(file));
-    pieces->FindBytes();
-    return pieces;
-  }
-
-  const Vocabulary& tokens() const { return tokens_; }
-  float score(TokenId id) const { return scores_[static_cast<size_t>(id)]; }
-  // -1: none. Control tokens and bytes are not found: no text turns into them by merging.
-  TokenId Find(std::string_view text) const {
-    const TokenId id = tokens_.TokenOfText(text);
-    return id < 0 || tokens_.IsControl(id) || tokens_.kind(id) == TokenKind::kByte ? -1 : id;
-  }
-  size_t longest() const { return longest_; }  // text of a token
-  TokenId TokenOfByte(uint8_t byte) const { return token_of_byte_[byte]; }
-  std::string_view bytes(TokenId id) const { return bytes_[static_cast<size_t>(id)]; }
-
- private:
-  absl::Status ReadScores(const GgufFile& file) {
-    LINNET_ASSIGN_OR_RETURN(const auto* scores, file.FindDoubles("tokenizer.ggml.scores"));
-    if (scores == nullptr) return VocabularyError(file, "tokenizer.ggml.scores is missing");
-    if (scores->size() != static_cast<size_t>(tokens_.size())) {
-      return VocabularyError(file, absl::StrCat("tokenizer.ggml.scores has ", scores->size(), " elements for ",
-                                                tokens_.size(), " tokens"));
-    }
-    for (const double score : *scores) {
-      if (std::isnan(score)) return VocabularyError(file, "a score is no number");
-      scores_.push_back(static_cast<float>(score));
-    }
-    return absl::OkStatus();
-  }
-  void FindBytes() {
-    token_of_byte_.fill(tokens_.unknown());
-    for (TokenId id = 0; id < tokens_.size(); ++id) {
-      std::string bytes;
-      const std::string& text = tokens_.text(id);
-      longest_ = std::max(longest_, text.size());
-      if (tokens_.kind(id) == TokenKind::kNormal || tokens_.kind(id) == TokenKind::kUnused) {
-        for (size_t at = 0; at < text.size();) {
-          const bool space = text.compare(at, kSpace.size(), kSpace) == 0;
-          bytes.push_back(space ? ' ' : text[at]);
-          at += space ? kSpace.size() : 1;
-        }
-      } else {
-        bytes = text;
-      }
-      bytes_.push_back(std::move(bytes));
-    }
-    for (int b = 0; b < 256; ++b) {
-      const TokenId id = tokens_.TokenOfText(absl::StrFormat("<0x%02X>", b));
-      if (id < 0 || tokens_.kind(id) != TokenKind::kByte) continue;
-      token_of_byte_[static_cast<size_t>(b)] = id;
-      bytes_[static_cast<size_t>(id)] = std::string(1, static_cast<char>(b));
-    }
-  }
-
-  Vocabulary tokens_;
-  std::vector<float> scores_;
-  std::vector<std::string> bytes_;            // what each token stands for
-  std::array<TokenId, 256> token_of_byte_{};  // -1: none
-  size_t longest_ = 0;
-};
-
 // Merges the pieces of one text: a linked list and a heap of candidate pairs, so that n characters cost n log n.
 class PieceMerger {
  public:
-  explicit PieceMerger(const Pieces& pieces) : pieces_(pieces) {}
+  explicit PieceMerger(const SentencePieces& pieces) : pieces_(pieces) {}
 
   void Append(std::string_view text, std::vector<TokenId>& out) {
     for (size_t at = 0; at < text.size();) {
@@ -150,50 +79,56 @@ class PieceMerger {
     if (id >= 0) heap_.push({pieces_.score(id), left, right, bytes});
   }
 
-  void AppendSymbol(std::string_view text, std::vector<TokenId>& out) const {
+  void AppendSymbol(std::string_view text, std::vector<TokenId>& out) {
+    const bool behind_unknown = behind_unknown_;
+    behind_unknown_ = false;
     if (const TokenId id = pieces_.Find(text); id >= 0) return out.push_back(id);
+    const auto token = [&](char c) { return pieces_.TokenOfByte(static_cast<uint8_t>(c)); };
+    const bool has_bytes = std::all_of(text.begin(), text.end(), [&](char c) { return token(c) >= 0; });
+    if (!has_bytes && pieces_.unknown() >= 0) {  // one for all that stand together
+      if (!behind_unknown) out.push_back(pieces_.unknown());
+      behind_unknown_ = true;
+      return;
+    }
     for (const char c : text) {  // a byte without a token is left out
-      if (const TokenId id = pieces_.TokenOfByte(static_cast<uint8_t>(c)); id >= 0) out.push_back(id);
+      if (token(c) >= 0) out.push_back(token(c));
     }
   }
 
-  const Pieces& pieces_;
+  const SentencePieces& pieces_;
   std::vector<Symbol> symbols_;
   std::priority_queue<Candidate> heap_;
+  bool behind_unknown_ = false;
 };
 
 class SentencePieceTokenizer : public VocabularyTokenizer {
  public:
-  SentencePieceTokenizer(std::unique_ptr<Pieces> pieces, bool add_bos, bool add_eos, bool add_space)
-      : VocabularyTokenizer(pieces->tokens(), add_bos, add_eos), pieces_(std::move(pieces)), add_space_(add_space) {}
+  SentencePieceTokenizer(std::unique_ptr<SentencePieces> pieces, SentencePieceNormalizer normalizer, bool add_bos,
+                         bool add_eos)
+      : VocabularyTokenizer(pieces->tokens(), add_bos, add_eos),
+        pieces_(std::move(pieces)),
+        normalizer_(std::move(normalizer)) {}
 
  private:
-  void EncodeOrdinary(std::string_view text, bool begins, std::vector<TokenId>& out) const override {
-    std::string spelled;
-    if (add_space_ && begins) spelled = kSpace;
-    for (const char c : text) {
-      if (c == ' ') {
-        spelled += kSpace;
-      } else {
-        spelled.push_back(c);
-      }
-    }
-    PieceMerger(*pieces_).Append(spelled, out);
+  void EncodeOrdinary(std::string_view text, bool begins, bool ends, std::vector<TokenId>& out) const override {
+    const std::string normalized = normalizer_.Normalize(text, begins, ends);
+    PieceMerger(*pieces_).Append(normalized, out);
   }
   std::string_view BytesOfToken(TokenId id) const override { return pieces_->bytes(id); }
 
-  const std::unique_ptr<Pieces> pieces_;
-  const bool add_space_;
+  const std::unique_ptr<SentencePieces> pieces_;
+  const SentencePieceNormalizer normalizer_;
 };
 
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> SentencePieceTokenizerFromGguf(const GgufFile& file) {
-  LINNET_ASSIGN_OR_RETURN(std::unique_ptr<Pieces> pieces, Pieces::FromGguf(file));
+  LINNET_ASSIGN_OR_RETURN(std::unique_ptr<SentencePieces> pieces, SentencePieces::FromGguf(file));
   LINNET_ASSIGN_OR_RETURN(const bool add_bos, file.GetBoolOr("tokenizer.ggml.add_bos_token", true));
   LINNET_ASSIGN_OR_RETURN(const bool add_eos, file.GetBoolOr("tokenizer.ggml.add_eos_token", false));
-  LINNET_ASSIGN_OR_RETURN(const bool add_space, file.GetBoolOr("tokenizer.ggml.add_space_prefix", true));
-  return std::make_unique<SentencePieceTokenizer>(std::move(pieces), add_bos, add_eos, add_space);
+  LINNET_ASSIGN_OR_RETURN(SentencePieceNormalizer normalizer,
+                          SentencePieceNormalizer::FromGguf(file, {.keep_broken_utf8 = true}));
+  return std::make_unique<SentencePieceTokenizer>(std::move(pieces), std::move(normalizer), add_bos, add_eos);
 }
 
 }  // namespace linnet::worker

@@ -3,6 +3,7 @@
 
 #include <array>
 #include <cstdlib>
+#include <ctime>
 #include <fstream>
 #include <memory>
 #include <nlohmann/json.hpp>
@@ -30,6 +31,9 @@ inline std::string FromHex(const std::string& hex) {
   CHECK(absl::HexStringToBytes(hex, &bytes));
   return bytes;
 }
+
+// Of this process: what a busy machine does not stretch.
+inline double CpuSeconds() { return static_cast<double>(std::clock()) / CLOCKS_PER_SEC; }
 
 inline std::string Decode(const Tokenizer& tokenizer, const std::vector<TokenId>& ids, bool special = false) {
   std::string text;

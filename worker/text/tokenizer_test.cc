@@ -3,7 +3,6 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
-#include <chrono>
 #include <random>
 
 #include "base/error.h"
@@ -213,8 +212,8 @@ TEST(TokenizerTest, MalformedVocabulariesAreRefused) {
   EXPECT_THAT(ErrorText(negative), HasSubstr("bos_token_id"));
   EXPECT_THAT(ErrorText(VocabularyBuilder{VocabularyBuilder::Empty()}), HasSubstr("empty"));
   VocabularyBuilder model;
-  model.model = "t5";
-  EXPECT_THAT(ErrorText(model), AllOf(HasSubstr("\"t5\""), HasSubstr("gpt2"), HasSubstr("llama")));
+  model.model = "bert";
+  EXPECT_THAT(ErrorText(model), AllOf(HasSubstr("\"bert\""), HasSubstr("gpt2"), HasSubstr("llama"), HasSubstr("t5")));
   VocabularyBuilder pre;
   pre.pre = "no-such";
   EXPECT_THAT(ErrorText(pre), AllOf(HasSubstr("no-such"), HasSubstr("smollm")));
@@ -247,11 +246,11 @@ TEST(TokenizerTest, TimeGrowsLinearlyOnAnyText) {
     const TokenizerFile made = builder.Build();
     for (const std::string& text : texts) {
       for (const Tokenizer* tokenizer : {made.tokenizer.get(), smol.tokenizer.get()}) {
-        const auto begin = std::chrono::steady_clock::now();
+        const double begin = CpuSeconds();
         const Ids ids = tokenizer->Encode(text, {.parse_special = true});
-        const auto took = std::chrono::steady_clock::now() - begin;
+        const double took = CpuSeconds() - begin;
         EXPECT_EQ(Decode(*tokenizer, ids), TokenizerUtf8(text));
-        EXPECT_LT(took, std::chrono::seconds(2)) << pre << ", text of '" << text[0] << "'";  // 10 to 40 ms; sanitizers
+        EXPECT_LT(took, 2) << pre << ", text of '" << text[0] << "'";  // 10 to 40 ms; sanitizers
       }
     }
   }

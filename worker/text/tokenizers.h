@@ -11,5 +11,6 @@ namespace linnet::worker {
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> BpeTokenizerFromGguf(const GgufFile& file);
 absl::StatusOr<std::unique_ptr<Tokenizer>> SentencePieceTokenizerFromGguf(const GgufFile& file);
+absl::StatusOr<std::unique_ptr<Tokenizer>> UnigramTokenizerFromGguf(const GgufFile& file);
 
 }  // namespace linnet::worker

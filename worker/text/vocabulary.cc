@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <limits>
+#include <utility>
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
@@ -10,8 +11,6 @@
 
 namespace linnet::worker {
 namespace {
-
-constexpr size_t kMaxTokens = 1 << 22;
 
 // Tokens that end a turn in models whose files do not say so. Where a file gives such a token another kind than
 // control, it is taken for one all the same, as llama.cpp does.
@@ -33,11 +32,6 @@ std::string QuoteToken(std::string_view text) {
 }
 
 absl::Status Vocabulary::Read(const GgufFile& file) {
-  LINNET_RETURN_IF_ERROR(ReadTokens(file));
-  return ReadSpecialIds(file);
-}
-
-absl::Status Vocabulary::ReadTokens(const GgufFile& file) {
   LINNET_ASSIGN_OR_RETURN(const auto* tokens, file.FindStrings("tokenizer.ggml.tokens"));
   if (tokens == nullptr || tokens->empty()) return VocabularyError(file, "tokenizer.ggml.tokens is missing or empty");
   if (tokens->size() > kMaxTokens) return VocabularyError(file, absl::StrCat(tokens->size(), " tokens are too many"));
@@ -46,15 +40,26 @@ absl::Status Vocabulary::ReadTokens(const GgufFile& file) {
     return VocabularyError(file, absl::StrCat("tokenizer.ggml.token_type has ", types->size(), " elements for ",
                                               tokens->size(), " tokens"));
   }
-  uint64_t total_bytes = 0;
-  texts_.reserve(tokens->size());  // by_text_ refers to them in place
+  std::vector<std::string> texts;
+  std::vector<TokenKind> kinds;
   for (size_t i = 0; i < tokens->size(); ++i) {
     const int64_t type = types == nullptr ? 1 : (*types)[i];
     if (type < 1 || type > 6) return VocabularyError(file, absl::StrCat("token ", i, " has the unknown type ", type));
-    texts_.emplace_back((*tokens)[i].empty() ? absl::StrCat("[EMPTY_", i, "]") : std::string((*tokens)[i]));
-    kinds_.push_back(static_cast<TokenKind>(type));
-    total_bytes += texts_.back().size();
-    const auto [it, fresh] = by_text_.emplace(texts_.back(), static_cast<TokenId>(i));
+    texts.emplace_back((*tokens)[i]);
+    kinds.push_back(static_cast<TokenKind>(type));
+  }
+  return Assign(file, std::move(texts), std::move(kinds));
+}
+
+absl::Status Vocabulary::Assign(const GgufFile& file, std::vector<std::string> texts, std::vector<TokenKind> kinds) {
+  texts_ = std::move(texts);  // by_text_ refers to them in place
+  kinds_ = std::move(kinds);
+  uint64_t total_bytes = 0;
+  by_text_.reserve(texts_.size());
+  for (size_t i = 0; i < texts_.size(); ++i) {
+    if (texts_[i].empty()) texts_[i] = absl::StrCat("[EMPTY_", i, "]");
+    total_bytes += texts_[i].size();
+    const auto [it, fresh] = by_text_.emplace(texts_[i], static_cast<TokenId>(i));
     if (!fresh)
       return VocabularyError(file,
                              absl::StrCat("tokens ", it->second, " and ", i, " are both ", QuoteToken(texts_[i])));
@@ -69,7 +74,7 @@ absl::Status Vocabulary::ReadTokens(const GgufFile& file) {
   }
   std::stable_sort(special_tokens_.begin(), special_tokens_.end(),
                    [&](TokenId a, TokenId b) { return text(a).size() > text(b).size(); });
-  return absl::OkStatus();
+  return ReadSpecialIds(file);
 }
 
 absl::Status Vocabulary::ReadSpecialIds(const GgufFile& file) {

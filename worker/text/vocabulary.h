@@ -18,8 +18,13 @@ namespace linnet::worker {
 // Thread-safe (const).
 class Vocabulary {
  public:
+  static constexpr size_t kMaxTokens = 1 << 22;
+
   // INVALID_ARGUMENT INVALID_MODEL_FILE: missing keys, duplicate tokens, lengths that disagree, ids out of range.
   absl::Status Read(const GgufFile& file);
+  // The same with tokens from elsewhere, by id; only the special ids are the file's. Empty texts get a name.
+  // REQUIRES: as many kinds as texts.
+  absl::Status Assign(const GgufFile& file, std::vector<std::string> texts, std::vector<TokenKind> kinds);
 
   int size() const { return static_cast<int>(kinds_.size()); }
   bool contains(TokenId id) const { return id >= 0 && id < size(); }
@@ -38,7 +43,6 @@ class Vocabulary {
   const std::vector<TokenId>& end_of_generation() const { return end_of_generation_; }
 
  private:
-  absl::Status ReadTokens(const GgufFile& file);
   absl::Status ReadSpecialIds(const GgufFile& file);
 
   std::vector<std::string> texts_;

@@ -34,7 +34,9 @@ std::vector<TokenId> VocabularyTokenizer::Encode(std::string_view text, const En
   if (options.add_special && add_bos_ && bos() >= 0) out.push_back(bos());
   bool begins = true;
   std::string kept;
-  for (const Fragment& fragment : Partition(text, options)) {
+  const std::vector<Fragment> fragments = Partition(text, options);
+  for (size_t i = 0; i < fragments.size(); ++i) {
+    const Fragment& fragment = fragments[i];
     if (fragment.token >= 0) {
       out.push_back(fragment.token);
       begins = vocabulary_.IsControl(fragment.token);
@@ -46,7 +48,7 @@ std::vector<TokenId> VocabularyTokenizer::Encode(std::string_view text, const En
       ordinary = kept;
     }
     if (ordinary.empty()) continue;
-    EncodeOrdinary(ordinary, begins, out);
+    EncodeOrdinary(ordinary, begins, i + 1 == fragments.size() || IsControl(fragments[i + 1].token), out);
     begins = false;
   }
   if (options.add_special && add_eos_ && eos() >= 0) out.push_back(eos());

@@ -25,8 +25,9 @@ class VocabularyTokenizer : public Tokenizer {
  protected:
   // `vocabulary` must outlive the tokenizer.
   VocabularyTokenizer(const Vocabulary& vocabulary, bool add_bos, bool add_eos);
-  // A part of the text without special tokens, not empty. `begins`: it is the first, or follows a control token.
-  virtual void EncodeOrdinary(std::string_view text, bool begins, std::vector<TokenId>& out) const = 0;
+  // A part of the text without special tokens, not empty. `begins`, `ends`: it is the first or the last, or a control
+  // token stands before or behind it.
+  virtual void EncodeOrdinary(std::string_view text, bool begins, bool ends, std::vector<TokenId>& out) const = 0;
   virtual std::string_view BytesOfToken(TokenId id) const = 0;
 
  private:
