@@ -61,6 +61,7 @@ find_package(nlohmann_json REQUIRED)
 add_library(grpc INTERFACE)
 target_link_libraries(grpc INTERFACE -lgrpc++ -lgrpc -lgpr absl::status absl::synchronization absl::cord)
 pkg_check_modules(PCRE2 REQUIRED IMPORTED_TARGET libpcre2-8)
+pkg_check_modules(UTF8PROC REQUIRED IMPORTED_TARGET libutf8proc)
 pkg_check_modules(HWY REQUIRED IMPORTED_TARGET libhwy)
 find_package(prometheus-cpp REQUIRED CONFIG)
 find_package(dnnl REQUIRED CONFIG)
@@ -128,12 +129,17 @@ function(linnet_fuzzer name)
   endif()
 endfunction()
 
-# linnet_folder(NAME DEPS ...): everything in the current folder by its name. `*_test.cc` are tests named
-# NAME_<file>, `*_bench.cc` benchmarks, `*_fuzz.cc` fuzz targets with their corpus in tests/fuzz/corpus/<file>,
-# `main.cc` is left to the caller, and the rest is the library NAME.
+# linnet_folder(NAME DEPS ... [SUBFOLDERS ...]): everything in the current folder, and in those of its subfolders that
+# belong to the same library, by its name. `*_test.cc` are tests named NAME_<file>, `*_bench.cc` benchmarks, `*_fuzz.cc`
+# fuzz targets with their corpus in tests/fuzz/corpus/<file>, `main.cc` is left to the caller, and the rest is the
+# library NAME.
 function(linnet_folder name)
-  cmake_parse_arguments(A "" "" "DEPS;TEST_DEPS" ${ARGN})
-  file(GLOB all CONFIGURE_DEPENDS "${CMAKE_CURRENT_SOURCE_DIR}/*.cc")
+  cmake_parse_arguments(A "" "" "DEPS;TEST_DEPS;SUBFOLDERS" ${ARGN})
+  set(globs "${CMAKE_CURRENT_SOURCE_DIR}/*.cc")
+  foreach(subfolder IN LISTS A_SUBFOLDERS)
+    list(APPEND globs "${CMAKE_CURRENT_SOURCE_DIR}/${subfolder}/*.cc")
+  endforeach()
+  file(GLOB all CONFIGURE_DEPENDS ${globs})
   set(srcs ${all})
   list(FILTER srcs EXCLUDE REGEX "(_test|_bench|_fuzz|/main)\\.cc$")
   if(srcs)

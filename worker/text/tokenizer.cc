@@ -8,6 +8,7 @@
 namespace linnet::worker {
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> Tokenizer::FromGguf(const GgufFile& file) {
+  if (file.metadata().contains("tokenizer.huggingface.json")) return HuggingFaceTokenizerFromGguf(file);
   LINNET_ASSIGN_OR_RETURN(const std::string_view model, file.GetString("tokenizer.ggml.model"));
   if (model == "gpt2") return BpeTokenizerFromGguf(file);
   if (model == "llama") return SentencePieceTokenizerFromGguf(file);

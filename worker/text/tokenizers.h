@@ -12,5 +12,7 @@ namespace linnet::worker {
 absl::StatusOr<std::unique_ptr<Tokenizer>> BpeTokenizerFromGguf(const GgufFile& file);
 absl::StatusOr<std::unique_ptr<Tokenizer>> SentencePieceTokenizerFromGguf(const GgufFile& file);
 absl::StatusOr<std::unique_ptr<Tokenizer>> UnigramTokenizerFromGguf(const GgufFile& file);
+// From tokenizer.huggingface.json.
+absl::StatusOr<std::unique_ptr<Tokenizer>> HuggingFaceTokenizerFromGguf(const GgufFile& file);
 
 }  // namespace linnet::worker
