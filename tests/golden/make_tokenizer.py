@@ -157,10 +157,14 @@ class LlamaCpp:
         lib.llama_tokenize.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32,
                                        ctypes.POINTER(ctypes.c_int32), ctypes.c_int32, ctypes.c_bool, ctypes.c_bool]
         lib.llama_backend_init()
-        model = lib.llama_model_load_from_file(path.encode(), lib.llama_model_default_params())
-        if not model:
-            sys.exit(f"llama.cpp does not load {path}")
-        self.vocab = lib.llama_model_get_vocab(model)
+        lib.llama_model_free.argtypes = [ctypes.c_void_p]
+        self.model = lib.llama_model_load_from_file(path.encode(), lib.llama_model_default_params())
+        if not self.model:
+            raise ValueError(f"llama.cpp does not load {path}")
+        self.vocab = lib.llama_model_get_vocab(self.model)
+
+    def free(self):
+        self.lib.llama_model_free(self.model)
 
     def ids(self, text, add_special, parse_special):
         data = as_bytes(text)
@@ -225,9 +229,8 @@ def make_trained():
                "texts": texts})
 
 
-def gguf_of_pieces(pieces):
-    """A model of one layer of zeros with that vocabulary: llama.cpp loads no vocabulary alone."""
-    path = pathlib.Path(tempfile.mkdtemp()) / "pieces.gguf"
+def write_model(path, tokens, add_tokenizer):
+    """A model of one layer of zeros with a vocabulary of `tokens`: llama.cpp loads no vocabulary alone."""
     writer = gguf.GGUFWriter(path, "llama")
     width = 32
     for add in (writer.add_embedding_length, writer.add_feed_forward_length, writer.add_context_length):
@@ -236,14 +239,9 @@ def gguf_of_pieces(pieces):
         add(1)
     writer.add_layer_norm_rms_eps(1e-5)
     writer.add_rope_dimension_count(width)
-    writer.add_tokenizer_model("llama")
-    writer.add_token_list(pieces["tokens"])
-    writer.add_token_scores(pieces["scores"])
-    writer.add_token_types(pieces["types"])
-    writer.add_unk_token_id(0)
-    writer.add_bos_token_id(1)
-    writer.add_eos_token_id(2)
-    writer.add_tensor("token_embd.weight", np.zeros((len(pieces["tokens"]), width), np.float32))
+    writer.add_token_list(tokens)
+    add_tokenizer(writer)
+    writer.add_tensor("token_embd.weight", np.zeros((len(tokens), width), np.float32))
     writer.add_tensor("output_norm.weight", np.zeros(width, np.float32))
     for name in ("attn_norm", "ffn_norm"):
         writer.add_tensor(f"blk.0.{name}.weight", np.zeros(width, np.float32))
@@ -253,7 +251,20 @@ def gguf_of_pieces(pieces):
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
     writer.close()
-    return str(path)
+
+
+def gguf_of_pieces(pieces):
+    def add_tokenizer(writer):
+        writer.add_tokenizer_model("llama")
+        writer.add_token_scores(pieces["scores"])
+        writer.add_token_types(pieces["types"])
+        writer.add_unk_token_id(0)
+        writer.add_bos_token_id(1)
+        writer.add_eos_token_id(2)
+
+    path = str(pathlib.Path(tempfile.mkdtemp()) / "pieces.gguf")
+    write_model(path, pieces["tokens"], add_tokenizer)
+    return path
 
 
 def make_sentencepiece():
