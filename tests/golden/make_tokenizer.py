@@ -147,6 +147,8 @@ class LlamaCpp:
     class _Params(ctypes.Structure):  # passed by value; larger than any version's, of which only defaults are used
         _fields_ = [("opaque", ctypes.c_byte * 1024)]
 
+    _QUIET = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)(lambda level, text, data: None)
+
     def __init__(self, path):
         self.lib = lib = ctypes.CDLL("libllama.so.0")
         lib.llama_model_default_params.restype = self._Params
@@ -156,6 +158,7 @@ class LlamaCpp:
         lib.llama_model_get_vocab.argtypes = [ctypes.c_void_p]
         lib.llama_tokenize.argtypes = [ctypes.c_void_p, ctypes.c_char_p, ctypes.c_int32,
                                        ctypes.POINTER(ctypes.c_int32), ctypes.c_int32, ctypes.c_bool, ctypes.c_bool]
+        lib.llama_log_set(self._QUIET, None)
         lib.llama_backend_init()
         lib.llama_model_free.argtypes = [ctypes.c_void_p]
         self.model = lib.llama_model_load_from_file(path.encode(), lib.llama_model_default_params())
