@@ -43,21 +43,28 @@ def unpack(path, with_ids=True):
     return rows
 
 
-def as_it_should(about, text, ours, theirs):
-    """Differences that are meant: plain text never becomes a control token here, and as with llama.cpp user-defined
-    tokens are cut out first, so that no space comes before one."""
+def as_it_should(about, what, text, ours, theirs):
+    """Differences that are meant: plain text never becomes a control token here, the unknown one included; as with
+    llama.cpp user-defined tokens are cut out first, so that no space comes before one; and of bytes that are no
+    character, only those become U+FFFD, not all bytes around them."""
+    (a, a_text), (b, b_text) = ours, theirs
+    if a == b:
+        return "<0x" in text and a_text.count("\ufffd") < b_text.count("\ufffd")
+    if what != "plain":
+        return False
     control = set(about.get("control", []))
-    return (control & set(theirs) and not control & set(ours)) or about.get("user_defined", text + "x") in text
+    return (control & set(b) and not control & set(a)) or "<unk>" in text or about.get("user_defined", text + "x") in text
 
 
 def compare(name, what, about, texts, ours, theirs):
     """Number of lines that differ."""
     assert len(ours) == len(theirs) == len(texts), (len(ours), len(theirs), len(texts))
     differing = meant = 0
-    for (_, text), (a, a_text), (b, b_text) in zip(texts, ours, theirs):
+    for (_, text), mine, other in zip(texts, ours, theirs):
+        (a, a_text), (b, b_text) = mine, other
         if a == b and (a_text == b_text or not about.get("decodes")):
             continue
-        if a != b and what == "plain" and as_it_should(about, text, a, b):
+        if as_it_should(about, what, text, mine, other):
             meant += 1
             continue
         differing += 1
