@@ -19,7 +19,7 @@ class Decoder {
   static absl::StatusOr<std::unique_ptr<Decoder>> Read(const nlohmann::json& json, const std::string& where);
   virtual ~Decoder() = default;
 
-  // `added`: the token is an added one, which spells its text as users write it.
+  // `added`: the token is an added one that spells its text as users write it.
   virtual void Apply(std::string& token, bool added) const = 0;
 };
 

@@ -3,7 +3,7 @@
 // differ. Control tokens are found in the text as it was sent, never in what normalization made of it, and no model
 // turns text into one. And decoding takes no account of a text's beginning (decoder.h).
 #include <algorithm>
-#include <limits>
+#include <map>
 #include <nlohmann/json.hpp>
 #include <utility>
 
@@ -84,12 +84,14 @@ class HfTokenizer : public Tokenizer {
 
   explicit HfTokenizer(std::unique_ptr<Parts> parts) : parts_(std::move(parts)) {
     std::vector<std::pair<std::string, const AddedToken*>> raw, normalized;
+    std::map<TokenId, std::string> forms;  // of tokens that normalization changes, which is what decoders undo
     for (const AddedToken& token : parts_->added) {
       if (parts_->vocabulary.IsControl(token.id) || !token.normalized) {
         raw.emplace_back(token.content, &token);
       } else {
         std::string form = token.content;
         parts_->normalizer->Apply(form);
+        if (form != token.content) forms.emplace(token.id, form);
         normalized.emplace_back(std::move(form), &token);
       }
     }
@@ -100,10 +102,10 @@ class HfTokenizer : public Tokenizer {
       if (vocabulary.IsControl(id)) control_texts_.push_back(vocabulary.text(id));
       byte_begin_.push_back(bytes_.size());
       if (vocabulary.kind(id) == TokenKind::kUnused) continue;
-      std::string bytes = vocabulary.text(id);
-      if (!vocabulary.IsControl(id)) {
-        parts_->decoder->Apply(bytes, vocabulary.kind(id) == TokenKind::kUserDefined);
-      }
+      const auto form = forms.find(id);
+      std::string bytes = form == forms.end() ? vocabulary.text(id) : form->second;
+      const bool as_written = vocabulary.kind(id) == TokenKind::kUserDefined && form == forms.end();
+      if (!vocabulary.IsControl(id)) parts_->decoder->Apply(bytes, as_written);
       bytes_ += bytes;
     }
     byte_begin_.push_back(bytes_.size());

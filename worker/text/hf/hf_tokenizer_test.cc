@@ -134,6 +134,17 @@ TEST(HfTokenizerTest, NormalizedTokensAreFoundInTheNormalizedText) {
   EXPECT_THAT(Encode(tokenizer, "hGfeFE"), ElementsAre(13, kF, kE, 14));
 }
 
+TEST(HfTokenizerTest, NormalizedTokensComeBackWithWhatTheyTook) {
+  json tokenizer = SmallBpe();
+  const std::string meta = "\xE2\x96\x81";
+  tokenizer["normalizer"] = {{"type", "Prepend"}, {"prepend", meta}};
+  tokenizer["decoder"] = {{"type", "Metaspace"}, {"replacement", meta}};
+  tokenizer["added_tokens"] = {AddedTokenJson(13, "<t>", false, true)};
+  const TokenizerFile made = MakeHf(tokenizer.dump());
+  EXPECT_THAT(made.tokenizer->Encode("<t>a", {}), ElementsAre(13, kA));
+  EXPECT_EQ(made.tokenizer->TokenBytes(13), " <t>");
+}
+
 TEST(HfTokenizerTest, PostProcessorsPutTokensAround) {
   json tokenizer = SmallBpe();
   const auto special = [](const char* id) { return json{{"SpecialToken", {{"id", id}, {"type_id", 0}}}}; };
