@@ -37,7 +37,8 @@ void ForEachLogits(DecoderOrModel& decoder, worker::KvCache& cache, std::span<co
     const worker::BatchSpan span = {.tokens = tokens.subspan(begin, count),
                                     .first_position = static_cast<int64_t>(begin),
                                     .kv = &sequence,
-                                    .logits = worker::BatchSpan::Logits::kAll};
+                                    .logits = worker::BatchSpan::Logits::kAll,
+                                    .sequence_tokens = static_cast<int64_t>(tokens.size())};
     const std::span<const float> logits = decoder.Forward({&span, 1}, cache).logits;
     for (size_t t = 0; t < count; ++t) row(begin + t, logits.subspan(t * vocab, vocab));
     begin += count;

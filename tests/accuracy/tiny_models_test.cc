@@ -137,9 +137,28 @@ const Change kChanges[] = {
      [](auto& m, auto&) {
        for (auto& layer : m.layers) layer.rope.interleaved = !layer.rope.interleaved;
      }},
-    {"a RoPE factor", [](auto& m) { return First(m).rope.scaling == worker::RopeScaling::kFactors; },
+    {"a RoPE factor", [](auto& m) { return !First(m).rope.factors.empty(); },
      [](auto& m, auto&) {
-       for (auto& layer : m.layers) layer.rope.factors.back() *= 0.9f;
+       for (auto& layer : m.layers) {
+         layer.rope.factors.back() *= 0.9f;
+         if (!layer.rope.long_factors.empty()) layer.rope.long_factors.back() *= 0.9f;
+       }
+     }},
+    {"factors of the other length",
+     [](auto& m) { return First(m).rope.DependsOnLength() || First(m).rope.scaling == worker::RopeScaling::kYarn; },
+     [](auto& m, auto&) {
+       for (auto& layer : m.layers) {
+         int64_t& original = layer.rope.original_context_tokens;
+         original = original < 200 ? 1000 : 50;
+       }
+     }},
+    {"where YaRN's ramp ends", [](auto& m) { return First(m).rope.scaling == worker::RopeScaling::kYarn; },
+     [](auto& m, auto&) {
+       for (auto& layer : m.layers) layer.rope.beta_slow *= 4;
+     }},
+    {"the magnitude of what was rotated", [](auto& m) { return First(m).rope.magnitude != 1; },
+     [](auto& m, auto&) {
+       for (auto& layer : m.layers) layer.rope.magnitude = 1;
      }},
     {"no RoPE scaling",
      [](auto& m) { return m.layers.back().rope.scaling != worker::RopeScaling::kNone || m.family == "gemma3"; },
@@ -219,7 +238,7 @@ TEST_P(TinyModel, AChangedMechanismShows) {
 
 INSTANTIATE_TEST_SUITE_P(Families, TinyModel,
                          ::testing::Values("bloom", "gemma", "gemma2", "gemma3", "gpt2", "gptneox", "granite", "llama",
-                                           "minicpm", "nemotron", "olmo", "olmo2", "openelm", "phi2", "phi3", "qwen",
+                                           "llama_dynamic", "llama_yarn", "minicpm", "nemotron", "olmo", "olmo2", "openelm", "phi2", "phi3", "phi3_long", "phi3_short", "qwen",
                                            "qwen2", "qwen3", "smollm3", "stablelm"),
                          [](const auto& info) { return info.param; });
 

@@ -1,10 +1,10 @@
 #!/usr/bin/env python3
 """Makes a tiny random model of each family as a GGUF file, and what Transformers computes from it.
 
-    tools/dev peers python3 tests/golden/make_tiny_models.py [--only ARCH ...] [--seed N] [--out FOLDER]
+    tools/dev peers python3 tests/golden/make_tiny_models.py [--only NAME ...] [--seed N] [--out FOLDER]
 
-Writes tests/golden/tiny/ARCH.gguf, ARCH.json (token ids, shapes, and which columns of the logits are kept) and
-ARCH.f32 (those logits: little-endian f32 [tokens, columns]). Everything that sets a family apart is in force: unequal
+Writes tests/golden/tiny/NAME.gguf, NAME.json (token ids, shapes, and which columns of the logits are kept) and
+NAME.f32 (those logits: little-endian f32 [tokens, columns]). Everything that sets a family apart is in force: unequal
 head counts, windows shorter than the text, scalings, soft caps. The weights are scaled so that every parameter shows:
 activations small enough for the norms' eps to matter, attention far from uniform, logits of standard deviation above 1.
 Where Transformers has no class, the module here follows the published code's mathematics.
@@ -127,6 +127,7 @@ def sharpen(model, ids, zero_based_norms, final_norm):
 class Tiny:
     arch: str
     model: object
+    name: str = ""             # of its files; "": the architecture
     dtype: type = np.float16  # of matrices
     pre: str = "qwen2"
     permuted: bool = False          # Q and K stored for rotation of neighbouring pairs
@@ -268,13 +269,14 @@ def fill(tiny, seed):
 
 def make(tiny, seed, out):
     ids = fill(tiny, seed)
-    write_gguf(tiny, out / f"{tiny.arch}.gguf")
+    name = tiny.name or tiny.arch
+    write_gguf(tiny, out / f"{name}.gguf")
     with torch.no_grad():
         logits = tiny.model(ids).logits[0].float().numpy()
-    print(f"{tiny.arch}: logits of standard deviation {logits.std():.2f}, largest {np.abs(logits).max():.2f}")
+    print(f"{name}: logits of standard deviation {logits.std():.2f}, largest {np.abs(logits).max():.2f}")
     assert logits.std() >= 1
-    logits[:, COLUMNS].astype("<f4").tofile(out / f"{tiny.arch}.f32")
-    with open(out / f"{tiny.arch}.json", "w") as f:
+    logits[:, COLUMNS].astype("<f4").tofile(out / f"{name}.f32")
+    with open(out / f"{name}.json", "w") as f:
         json.dump({"tokens": ids[0].tolist(), "vocab": VOCAB, "columns": COLUMNS}, f)
         f.write("\n")
 
@@ -375,8 +377,59 @@ def llama():
         heads=6, hidden_size=96, intermediate_size=151, head_dim=16, tie_word_embeddings=False,
         rope_parameters={"rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0,
                          "high_freq_factor": 4.0, "original_max_position_embeddings": 128}))
-    return Tiny("llama", tf.LlamaForCausalLM(config), np.float32, "smollm", permuted=True,
+    return Tiny("llama", tf.LlamaForCausalLM(config), dtype=np.float32, pre="smollm", permuted=True,
                 tensors={"rope_freqs.weight": llama3_factors(config)})
+
+
+def scaled_rope(name, rope_parameters, keys, **more):
+    config = tf.LlamaConfig(**small(head_dim=16, tie_word_embeddings=True, rope_parameters=rope_parameters, **more))
+    return Tiny("llama", tf.LlamaForCausalLM(config), name, permuted=True, keys=keys)
+
+
+def llama_yarn():
+    scaling = {"rope_type": "yarn", "rope_theta": 100.0, "factor": 4.0, "original_max_position_embeddings": 128,
+               "beta_fast": 4.0, "beta_slow": 0.5}
+
+    def keys(writer, c):
+        writer.add_rope_scaling_type(gguf.RopeScalingType.YARN)
+        writer.add_rope_scaling_factor(scaling["factor"])
+        writer.add_rope_scaling_orig_ctx_len(scaling["original_max_position_embeddings"])
+        writer.add_rope_scaling_yarn_beta_fast(scaling["beta_fast"])
+        writer.add_rope_scaling_yarn_beta_slow(scaling["beta_slow"])
+    return scaled_rope("llama_yarn", scaling, keys)
+
+
+def llama_dynamic():
+    def keys(writer, c):
+        writer.add_string("llama.rope.scaling.type", "dynamic")
+        writer.add_rope_scaling_factor(4.0)
+        writer.add_rope_scaling_orig_ctx_len(c.max_position_embeddings)
+    return scaled_rope("llama_dynamic", {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 4.0}, keys,
+                       max_position_embeddings=100)
+
+
+def longrope(name, original):
+    short = [1.0 + 0.05 * i for i in range(6)]
+    long = [1.0 + 1.5 * i for i in range(6)]
+    scaling = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": short, "long_factor": long,
+               "original_max_position_embeddings": original, "factor": CONTEXT / original, "partial_rotary_factor": 0.75}
+    config = tf.Phi3Config(**small(hidden_size=64, rope_parameters=scaling, partial_rotary_factor=0.75,
+                                   original_max_position_embeddings=original, tie_word_embeddings=True))
+
+    def keys(writer, c):
+        writer.add_rope_scaling_orig_ctx_len(original)
+        writer.add_rope_scaling_attn_factors((1 + np.log(CONTEXT / original) / np.log(original)) ** 0.5)
+    return Tiny("phi3", tf.Phi3ForCausalLM(config), name, keys=keys,
+                tensors={"rope_factors_short.weight": np.array(short, np.float32),
+                         "rope_factors_long.weight": np.array(long, np.float32)})
+
+
+def phi3_long():
+    return longrope("phi3_long", 100)
+
+
+def phi3_short():
+    return longrope("phi3_short", 300)
 
 
 def qwen2():
@@ -521,12 +574,12 @@ def openelm():
 
 
 FAMILIES = [llama, qwen2, bloom, gemma, gemma2, gemma3, gpt2, gptneox, granite, minicpm, nemotron, olmo, olmo2, openelm,
-            phi2, phi3, qwen, qwen3, smollm3, stablelm]
+            phi2, phi3, qwen, qwen3, smollm3, stablelm, llama_yarn, llama_dynamic, phi3_long, phi3_short]
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--only", nargs="+", metavar="ARCH", help="these families instead of all")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these families instead of all")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--out", type=pathlib.Path, default=HERE / "tiny")
     options = parser.parse_args()

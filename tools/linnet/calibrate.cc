@@ -134,7 +134,8 @@ absl::StatusOr<Calibration> Calibrate(const worker::GgufFile& file, const Calibr
           .tokens = std::span(tokens).subspan(static_cast<size_t>(begin + at), static_cast<size_t>(count)),
           .first_position = at,
           .kv = &sequence,
-          .logits = worker::BatchSpan::Logits::kAll};
+          .logits = worker::BatchSpan::Logits::kAll,
+          .sequence_tokens = length};
       decoder.Forward({&span, 1}, *cache);
       if (options.progress) options.progress(static_cast<uint64_t>(begin + at + count), static_cast<uint64_t>(total));
     }

@@ -63,7 +63,8 @@ absl::StatusOr<std::vector<double>> LogProbs(worker::Model& model, const std::ve
     const worker::BatchSpan span = {.tokens = std::span(tokens).subspan(begin, count),
                                     .first_position = static_cast<int64_t>(begin),
                                     .kv = &sequence,
-                                    .logits = worker::BatchSpan::Logits::kAll};
+                                    .logits = worker::BatchSpan::Logits::kAll,
+                                    .sequence_tokens = n};
     const std::span<const float> logits = model.Forward({&span, 1}, *cache).logits;
     model.pool().ParallelFor(static_cast<int64_t>(count), 1, [&](int64_t first, int64_t last, int) {
       for (size_t i = static_cast<size_t>(first); i < static_cast<size_t>(last); ++i) {

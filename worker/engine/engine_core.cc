@@ -274,7 +274,8 @@ void EngineCore::Compute(const StepPlan& plan) {
                       .first_position = sequence.computed,
                       .kv = &sequence.kv,
                       .logits = complete ? BatchSpan::Logits::kLast : BatchSpan::Logits::kNone,
-                      .best = TokensToChooseFrom(sequence.request.sampling)});
+                      .best = TokensToChooseFrom(sequence.request.sampling),
+                      .sequence_tokens = sequence.prompt_tokens()});
     sequence.computed += count;
     if (complete) choosing.push_back(&sequence);
   }

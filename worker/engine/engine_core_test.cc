@@ -69,6 +69,14 @@ class EngineCoreTest : public ::testing::Test {
   uint64_t last_id_ = 0;
 };
 
+TEST_F(EngineCoreTest, PositionsByLengthGoByThePrompt) {
+  Start({.step_token_budget = 8});
+  auto sink = Submit(Request(21, 4));
+  RunUntilIdle();
+  ASSERT_TRUE(sink->finished);
+  EXPECT_THAT(model_->sequence_tokens, ElementsAre(21)) << "in each chunk, and while it is generated";
+}
+
 TEST_F(EngineCoreTest, GeneratesUpToMaxTokens) {
   Start();
   auto sink = Submit(Request(3, 4));

@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <map>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -76,6 +77,7 @@ class FakeModel : public Model {
       CHECK_GE(static_cast<int64_t>(span.kv->blocks.size()) * kBlockTokens,
                span.first_position + static_cast<int64_t>(span.tokens.size()));
       if (span.first_position > 0) CHECK_EQ(computed_[span.kv], span.first_position) << "a gap in a sequence";
+      sequence_tokens.insert(span.sequence_tokens);
       computed_[span.kv] = span.first_position + static_cast<int64_t>(span.tokens.size());
       if (span.logits == BatchSpan::Logits::kNone) continue;
       CHECK(span.logits == BatchSpan::Logits::kLast);
@@ -96,6 +98,7 @@ class FakeModel : public Model {
   }
 
   std::vector<std::vector<int>> steps;  // tokens of each span of each step
+  std::set<int64_t> sequence_tokens;    // as spans had them
   std::function<void()> on_step;
 
  private:

@@ -19,6 +19,9 @@ struct BatchSpan {
   enum class Logits { kNone, kLast, kAll } logits = Logits::kLast;
   // With kLast: only so many of the largest logits and whose they are; 0: the whole row.
   int32_t best = 0;
+  // The length that positions which depend on one are computed for (RopeDescription::DependsOnLength): of the whole
+  // sequence where that is known, of its prompt where it is being generated. The same in all steps of a sequence.
+  int64_t sequence_tokens = 0;
 
   int64_t logit_rows() const {
     switch (logits) {

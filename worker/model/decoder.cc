@@ -72,6 +72,7 @@ Decoder::Decoder(const ModelDescription& model, const Weights& weights, kernels:
       const int64_t angles = max_step_tokens * layer.rope.rotary_dim / 2;
       rotations_.push_back({.description = layer.rope,
                             .table = MakeRopeTable(layer.rope),
+                            .table_of_span = {},
                             .cos = Allocate(angles),
                             .sin = Allocate(angles)});
     }
@@ -286,6 +287,13 @@ void Decoder::RunFfn(const LayerDescription& layer, const LayerWeights& weights)
 
 void Decoder::Embed(std::span<const BatchSpan> batch) {
   const int64_t d = model_.model_dim;
+  for (Rotation& rotation : rotations_) {
+    if (!rotation.description.DependsOnLength()) continue;
+    rotation.table_of_span.clear();
+    for (const BatchSpan& span : batch) {
+      rotation.table_of_span.push_back(MakeRopeTable(rotation.description, span.sequence_tokens));
+    }
+  }
   ForRows(row_count_, d, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const Row& row = rows_[static_cast<size_t>(r)];
@@ -300,7 +308,9 @@ void Decoder::Embed(std::span<const BatchSpan> batch) {
       }
       for (Rotation& rotation : rotations_) {
         const size_t angles = static_cast<size_t>(rotation.table.rotary_dim / 2);
-        kernels::RopeAngles(rotation.table, row.position, &rotation.cos[static_cast<size_t>(r) * angles],
+        const kernels::RopeTable& table =
+            rotation.table_of_span.empty() ? rotation.table : rotation.table_of_span[static_cast<size_t>(row.span)];
+        kernels::RopeAngles(table, row.position, &rotation.cos[static_cast<size_t>(r) * angles],
                             &rotation.sin[static_cast<size_t>(r) * angles]);
       }
     }

@@ -54,7 +54,8 @@ class Decoder {
   struct Rotation {
     RopeDescription description;
     kernels::RopeTable table;
-    Buffer cos, sin;  // of the step that runs: [max_step_tokens, rotary_dim / 2]
+    std::vector<kernels::RopeTable> table_of_span;  // where the description depends on the length
+    Buffer cos, sin;                                // of the step that runs: [max_step_tokens, rotary_dim / 2]
   };
 
   // A row of the step: a token of a span.

@@ -1,7 +1,6 @@
 #include <algorithm>
 #include <bit>
 #include <cmath>
-#include <cstring>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -11,6 +10,7 @@
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "worker/gguf/model_bounds.h"
+#include "worker/model/describe_rope.h"
 #include "worker/model/family.h"
 #include "worker/model/gguf_names.h"
 
@@ -40,48 +40,6 @@ int64_t VocabSize(GgufKeys& keys) {
     keys.Complain(base::StrCat(keys.Name("vocab_size"), " is ", stated, ", but token_embd.weight has ", rows, " rows"));
   }
   return rows;
-}
-
-RopeDescription ReadRope(GgufKeys& keys, int head_dim, bool interleaved) {
-  RopeDescription rope;
-  rope.interleaved = interleaved;
-  rope.theta = keys.PositiveOr("rope.freq_base", 10000.0);
-  rope.rotary_dim = static_cast<int>(keys.IntOr("rope.dimension_count", head_dim, 2, head_dim));
-  if (rope.rotary_dim % 2 != 0) {
-    keys.Complain(base::StrCat(keys.Name("rope.dimension_count"), " is ", rope.rotary_dim, ", must be even"));
-  }
-  const std::string scaling = keys.StringOr("rope.scaling.type", "none");
-  if (scaling == "linear") {
-    rope.scaling = RopeScaling::kLinear;
-    rope.factor = keys.Positive("rope.scaling.factor");
-  } else if (scaling != "none") {
-    keys.Complain(base::StrCat(keys.Name("rope.scaling.type"), " \"", scaling,
-                               "\" is not supported (none and linear are, and a rope_freqs.weight tensor)"));
-  }
-  if (keys.file().FindTensor("rope_factors_long.weight") != nullptr) {
-    keys.Complain("RoPE factors that depend on the length (rope_factors_long.weight) are not supported");
-  }
-  // Llama 3's scaling comes as a tensor of divisors.
-  if (const GgufTensor* factors = keys.file().FindTensor("rope_freqs.weight"); factors != nullptr) {
-    if (factors->type != kernels::DType::kF32 || factors->elements() != rope.rotary_dim / 2) {
-      keys.Complain(base::StrCat("rope_freqs.weight must be F32 [", rope.rotary_dim / 2, "], is ",
-                                 kernels::Info(factors->type).name, " of ", factors->elements(), " elements"));
-      return rope;
-    }
-    if (rope.scaling != RopeScaling::kNone) {
-      keys.Complain("both rope_freqs.weight and linear RoPE scaling are given");
-    }
-    rope.scaling = RopeScaling::kFactors;
-    rope.factors.resize(static_cast<size_t>(factors->elements()));
-    std::memcpy(rope.factors.data(), factors->data.data(), rope.factors.size() * sizeof(float));
-    for (float f : rope.factors) {
-      if (!(f > 0) || !std::isfinite(f)) {
-        keys.Complain("rope_freqs.weight has a factor that is not positive and finite");
-        break;
-      }
-    }
-  }
-  return rope;
 }
 
 // The slopes of ALiBi (Press et al., arXiv 2108.12409): 2^(-8 h / heads) for a power of two, which others are filled up
@@ -159,7 +117,9 @@ void DescribeLayers(GgufKeys& keys, const Family& family, const NormDescription&
   const int head_dim = HeadDim(keys, model.model_dim, q_heads[0]);
   const bool with_rope = family.positions == Positions::kRopeHalves || family.positions == Positions::kRopeNeighbours;
   LayerDescription layer = {.residual = family.residual};
-  if (with_rope) layer.rope = ReadRope(keys, head_dim, family.positions == Positions::kRopeNeighbours);
+  if (with_rope) {
+    layer.rope = ReadRope(keys, head_dim, family.positions == Positions::kRopeNeighbours, model.context_tokens);
+  }
   if (family.pre_norms) layer.attention_norm = layer.ffn_norm = norm;
   if (family.residual == Residual::kParallelOfOneNorm) layer.ffn_norm = {};
   if (family.post_norms) layer.attention_post_norm = layer.ffn_post_norm = norm;

@@ -19,7 +19,17 @@ enum class FfnKind {
   kGated,  // down(activation(gate(x)) · up(x))
   kPlain,  // down(activation(up(x)))
 };
-enum class RopeScaling { kNone, kLinear, kLlama3, kFactors };
+enum class RopeScaling {
+  kNone,
+  kLinear,   // inv_freq / factor
+  kLlama3,
+  kFactors,  // inv_freq / factors
+  kYarn,     // linear for long wavelengths, none for short ones (Peng et al., arXiv 2309.00071)
+  // The others depend on the sequence's length.
+  kLongRope,         // factors up to the original context, long_factors beyond (Ding et al., arXiv 2402.13753)
+  kDynamicNtk,       // beyond the original context theta grows with the length
+  kDynamicDoubling,  // the same, as if lengths were the original context times a power of two
+};
 // How attention and FFN of a layer are joined.
 enum class Residual {
   kSequential,         // x += attention(norm(x)); x += ffn(ffn_norm(x))
@@ -39,12 +49,16 @@ struct RopeDescription {
   bool interleaved = false;
   double theta = 10000.0;
   RopeScaling scaling = RopeScaling::kNone;
-  double factor = 1.0;                  // kLinear, kLlama3
+  double factor = 1.0;                  // kLinear, kLlama3, kYarn, kDynamicNtk
   double low_freq_factor = 1.0;         // kLlama3
   double high_freq_factor = 4.0;        // kLlama3
-  int64_t original_context_tokens = 0;  // kLlama3
-  std::vector<float> factors;           // kFactors: inv_freq is divided by these ([rotary_dim/2])
+  double beta_fast = 32, beta_slow = 1; // kYarn: rotations within the original context from which, up to which
+  int64_t original_context_tokens = 0;  // all but kLinear and kFactors
+  std::vector<float> factors;           // kFactors, kLongRope: [rotary_dim/2]
+  std::vector<float> long_factors;      // kLongRope: [rotary_dim/2]
+  float magnitude = 1;                  // of what has been rotated
 
+  bool DependsOnLength() const { return scaling >= RopeScaling::kLongRope; }
   bool operator==(const RopeDescription&) const = default;
 };
 

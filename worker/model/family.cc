@@ -6,6 +6,7 @@ namespace linnet::worker {
 namespace {
 
 constexpr float kBigPositive = 1e6f;
+constexpr int64_t kMostWindow = int64_t{1} << 40;  // may well be above the context
 
 float PositiveFloat(GgufKeys& keys, std::string_view key, double fallback) {
   const double value = keys.PositiveOr(key, fallback);
@@ -15,7 +16,7 @@ float PositiveFloat(GgufKeys& keys, std::string_view key, double fallback) {
 
 void Gemma2(GgufKeys& keys, ModelDescription& model) {
   model.output_softcap = PositiveFloat(keys, "final_logit_softcapping", 30);
-  const int64_t window = keys.Int("attention.sliding_window", 1, model.context_tokens);
+  const int64_t window = keys.Int("attention.sliding_window", 1, kMostWindow);
   const float softcap = PositiveFloat(keys, "attn_logit_softcapping", 50);
   for (size_t l = 0; l < model.layers.size(); ++l) {
     model.layers[l].attention.softcap = softcap;
@@ -25,7 +26,7 @@ void Gemma2(GgufKeys& keys, ModelDescription& model) {
 
 // Five layers of a window, which have a RoPE of their own, then one without.
 void Gemma3(GgufKeys& keys, ModelDescription& model) {
-  const int64_t window = keys.Int("attention.sliding_window", 1, model.context_tokens);
+  const int64_t window = keys.Int("attention.sliding_window", 1, kMostWindow);
   const double theta = keys.PositiveOr("rope.freq_base_swa", 10000);
   for (size_t l = 0; l < model.layers.size(); ++l) {
     if (l % 6 == 5) continue;
@@ -38,7 +39,7 @@ void Gemma3(GgufKeys& keys, ModelDescription& model) {
 }
 
 void Phi3(GgufKeys& keys, ModelDescription& model) {
-  const int64_t window = keys.IntOr("attention.sliding_window", 0, 0, int64_t{1} << 40);
+  const int64_t window = keys.IntOr("attention.sliding_window", 0, 0, kMostWindow);
   for (LayerDescription& layer : model.layers) layer.attention.window = window;
 }
 
@@ -159,7 +160,7 @@ constexpr Family kFamilies[] = {
      .ffn = FfnKind::kPlain,
      .activation = kGeluTanh,
      .residual = Residual::kParallelOfOneNorm},
-    {.architecture = "phi3", .models = "Phi-3 mini (4k)", .particulars = Phi3},
+    {.architecture = "phi3", .models = "Phi-3, Phi-3.5 and Phi-4 mini", .particulars = Phi3},
     {.architecture = "qwen", .models = "Qwen", .qkv_bias = Biases::kAll, .particulars = Qwen},
     {.architecture = "qwen2", .models = "Qwen1.5, Qwen2, Qwen2.5", .qkv_bias = Biases::kAll},
     {.architecture = "qwen3", .models = "Qwen3", .qk_norm = QkNorm::kPerHead},

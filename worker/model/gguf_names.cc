@@ -21,6 +21,8 @@ constexpr Naming kNames[] = {
     {TensorRole::kOutput, "output.weight", ""},
     {TensorRole::kOutputBias, "output.bias", ""},
     {TensorRole::kRopeFactors, "rope_freqs.weight", ""},
+    {TensorRole::kRopeShortFactors, "rope_factors_short.weight", ""},
+    {TensorRole::kRopeLongFactors, "rope_factors_long.weight", ""},
     {TensorRole::kAttentionNorm, "blk.$.attn_norm.weight", ""},
     {TensorRole::kAttentionNormBias, "blk.$.attn_norm.bias", ""},
     {TensorRole::kQ, "blk.$.attn_q.weight", "blk.$.attn_qkv.weight"},

@@ -6,8 +6,9 @@
 
 namespace linnet::worker {
 
-// Computed in f32 step by step as Transformers does it, so that angles at far positions agree with it.
-kernels::RopeTable MakeRopeTable(const RopeDescription& rope);
+// Computed in f32 step by step as Transformers does it, so that angles at far positions agree with it. `length`: of the
+// sequence, in tokens, where the description depends on it.
+kernels::RopeTable MakeRopeTable(const RopeDescription& rope, int64_t length = 0);
 
 // Llama 3's divisors of the frequencies (kLlama3) as the tensor rope_freqs.weight holds them: [rotary_dim/2].
 // Frequencies with a wavelength above original/low_freq_factor are divided by `factor`, those below

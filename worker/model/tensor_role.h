@@ -15,6 +15,8 @@ enum class TensorRole : uint8_t {
   kOutput,
   kOutputBias,
   kRopeFactors,
+  kRopeShortFactors,
+  kRopeLongFactors,
   // One for each layer:
   kAttentionNorm,
   kAttentionNormBias,

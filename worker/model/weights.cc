@@ -230,7 +230,10 @@ absl::StatusOr<std::vector<TensorBinding>> BindTensors(const GgufFile& file, con
   if (model.learned_positions > 0) binder.Matrix(TensorRole::kPositions, 0, model.learned_positions, d);
   if (!model.tied_embeddings) binder.Matrix(TensorRole::kOutput, 0, model.vocab_size, d);
   if (model.output_bias) binder.Vector(TensorRole::kOutputBias, 0, model.vocab_size);
-  binder.Allow(TensorRole::kRopeFactors);
+  for (const TensorRole role :
+       {TensorRole::kRopeFactors, TensorRole::kRopeShortFactors, TensorRole::kRopeLongFactors}) {
+    binder.Allow(role);
+  }
   return binder.Finish();
 }
 
