@@ -121,6 +121,12 @@ const Change kChanges[] = {
      [](auto& m, auto&) { m.layers[1].attention_post_norm = {}; }},
     {"no norm behind an FFN", [](auto& m) { return Has(First(m).ffn_post_norm); },
      [](auto& m, auto&) { m.layers[0].ffn_post_norm = {}; }},
+    {"no norm of x behind attention", [](auto& m) { return Has(First(m).attention_sum_norm); },
+     [](auto& m, auto&) { m.layers[1].attention_sum_norm = {}; }},
+    {"no norm of x behind an FFN", [](auto& m) { return Has(First(m).ffn_sum_norm); },
+     [](auto& m, auto&) { m.layers[0].ffn_sum_norm = {}; }},
+    {"one element of the bias of x's norm", [](auto& m) { return First(m).ffn_sum_norm.bias; },
+     [](auto&, auto& w) { w.layers[1].ffn_sum_norm_bias[3] += 0.1f; }},
     {"no norm of queries and keys", [](auto& m) { return Has(First(m).attention.qk_norm); },
      [](auto& m, auto&) { m.layers[0].attention.qk_norm = {}; }},
     {"no norm of embeddings", [](auto& m) { return Has(m.embedding_norm); },
@@ -191,6 +197,8 @@ const Change kChanges[] = {
      [](auto& m, auto&) { m.output_softcap = 0; }},
     {"no clipping", [](auto& m) { return First(m).attention.clip > 0; },
      [](auto& m, auto&) { m.layers[0].attention.clip = 0; }},
+    {"no queries scaled by their position", [](auto& m) { return First(m).attention.logn_tokens > 0; },
+     [](auto& m, auto&) { m.layers[1].attention.logn_tokens = 0; }},
     {"the scale of scores", [](auto&) { return true; }, [](auto& m, auto&) { m.layers[1].attention.scale *= 1.02f; }},
     {"the scale of embeddings", [](auto& m) { return m.embedding_scale != 1; },
      [](auto& m, auto&) { m.embedding_scale = 1; }},
@@ -198,7 +206,7 @@ const Change kChanges[] = {
      [](auto& m, auto&) { m.layers[0].residual_scale = 1; }},
     {"the scale of logits", [](auto& m) { return m.output_scale != 1; }, [](auto& m, auto&) { m.output_scale = 1; }},
     {"one element of a query's bias", [](auto& m) { return First(m).attention.qkv_bias; },
-     [](auto&, auto& w) { w.layers[0].q_bias[3] += 0.1f; }},
+     [](auto&, auto& w) { w.layers[0].q_bias[3] += 0.3f; }},
     {"one element of a value's bias", [](auto& m) { return First(m).attention.qkv_bias; },
      [](auto&, auto& w) { w.layers[2].v_bias[0] += 0.1f; }},
     {"one element of the bias of attention's output", [](auto& m) { return First(m).attention.out_bias; },
@@ -210,7 +218,11 @@ const Change kChanges[] = {
     {"one element of the logits' bias", [](auto& m) { return m.output_bias; },
      [](auto&, auto& w) { w.output_bias[6] += 0.1f; }},
     {"another activation", [](auto&) { return true; },
-     [](auto& m, auto&) { m.layers[0].ffn.activation = kernels::ActivationKind::kRelu; }},
+     [](auto& m, auto&) {
+       auto& activation = m.layers[0].ffn.activation;
+       activation = activation == kernels::ActivationKind::kRelu ? kernels::ActivationKind::kSilu
+                                                                 : kernels::ActivationKind::kRelu;
+     }},
     {"GELU by tanh or not", [](auto& m) { return First(m).ffn.activation == kernels::ActivationKind::kGelu; },
      [](auto& m, auto&) {
        for (auto& layer : m.layers) layer.ffn.activation = kernels::ActivationKind::kGeluTanh;
@@ -237,9 +249,11 @@ TEST_P(TinyModel, AChangedMechanismShows) {
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, TinyModel,
-                         ::testing::Values("bloom", "gemma", "gemma2", "gemma3", "gpt2", "gptneox", "granite", "llama",
-                                           "llama_dynamic", "llama_yarn", "minicpm", "nemotron", "olmo", "olmo2", "openelm", "phi2", "phi3", "phi3_long", "phi3_short", "qwen",
-                                           "qwen2", "qwen3", "smollm3", "stablelm"),
+                         ::testing::Values("bloom", "gemma", "gemma2", "gemma3", "gpt2", "gpt2_gelu", "gptneox",
+                                           "granite", "llama", "llama_dynamic", "llama_yarn", "minicpm", "nemotron",
+                                           "olmo", "olmo2", "openelm", "opt", "opt_350m", "opt_gelu", "phi2", "phi3",
+                                           "phi3_long", "phi3_short", "qwen", "qwen2", "qwen3", "qwen_long", "smollm3",
+                                           "stablelm"),
                          [](const auto& info) { return info.param; });
 
 TEST(TinyModels, EveryFamilyHasOne) {

@@ -63,7 +63,7 @@ def add_tokenizer(writer, pre):
 # --- weights ---------------------------------------------------------------------------------------------------------
 
 QUERY_KEY = ("q_proj", "k_proj", "c_attn", "query_key_value", "qkv_proj")
-OUT = ("o_proj", "out_proj", "down_proj", "proj_2", "c_proj", "dense", "dense_4h_to_h", "fc2")
+OUT = ("o_proj", "out_proj", "shortcut_up", "down_proj", "proj_2", "c_proj", "dense", "dense_4h_to_h", "fc2")
 EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings", "token_embeddings")
 HEADS = ("lm_head", "embed_out")
 # Norms whose output is added to x: small, as x is.
@@ -92,8 +92,10 @@ def randomize(model, generator, zero_based_norms, post_norms):
                 p.copy_(1 + normal(p.shape, 0.2))
             elif module in EMBEDDINGS + HEADS:
                 p.copy_(normal(p.shape, 0.03))
-            elif module == "wpe":
+            elif module in ("wpe", "embed_positions"):
                 p.copy_(normal(p.shape, 0.03))
+            elif name.endswith("series_scale"):
+                p.copy_(1 + normal(p.shape, 0.5))
             else:
                 fan_in = p.shape[0] if isinstance(model.get_submodule(name.rsplit(".", 1)[0]), tf.pytorch_utils.Conv1D) else p.shape[1]
                 scale = 1.6 if module in QUERY_KEY else 0.1 if module in OUT else 1.0
@@ -137,11 +139,13 @@ class Tiny:
     final_norm: str = "model.norm"
     post_norms: bool = False
     keys: object = None  # writes what is this family's own
-    tensors: dict = dataclasses.field(default_factory=dict)  # what comes besides the parameters
+    tensors: object = dataclasses.field(default_factory=dict)  # what comes besides the parameters; may be f(model)
+    renamed: dict = dataclasses.field(default_factory=dict)    # parts of this family's blocks: names in GGUF
 
 
 TOP = {"embed_tokens": "token_embd", "wte": "token_embd", "embed_in": "token_embd", "word_embeddings": "token_embd",
-       "token_embeddings": "token_embd", "wpe": "position_embd", "word_embeddings_layernorm": "token_embd_norm",
+       "token_embeddings": "token_embd", "wpe": "position_embd", "embed_positions": "position_embd",
+       "project_in": "token_embd_proj", "project_out": "output_proj", "word_embeddings_layernorm": "token_embd_norm",
        "norm": "output_norm", "ln_f": "output_norm", "final_layer_norm": "output_norm", "final_layernorm": "output_norm",
        "lm_head": "output", "embed_out": "output"}
 BLOCK = {"input_layernorm": "attn_norm", "ln_1": "attn_norm", "attn_norm": "attn_norm",
@@ -155,13 +159,13 @@ BLOCK = {"input_layernorm": "attn_norm", "ln_1": "attn_norm", "attn_norm": "attn
          "fc1": "ffn_up", "fc2": "ffn_down", "proj_2": "ffn_down"}
 
 
-def gguf_name(name, post_norms):
+def gguf_name(name, post_norms, renamed):
     stem, kind = name.rsplit(".", 1)
     parts = stem.split(".")
     layer = next((p for p in parts if p.isdigit()), None)
     if layer is None:
         return f"{TOP[parts[-1]]}.{kind}"
-    to = BLOCK.get(".".join(parts[-2:])) or BLOCK[parts[-1]]
+    to = renamed.get(parts[-1]) or BLOCK.get(".".join(parts[-2:])) or BLOCK[parts[-1]]
     if post_norms and parts[-1] == "post_attention_layernorm":
         to = "post_attention_norm"
     return f"blk.{layer}.{to}.{kind}"
@@ -202,7 +206,11 @@ def tensors_of(tiny):
             yield f"blk.{layer}.ffn_gate.weight", gate
             yield f"blk.{layer}.ffn_up.weight", up
             continue
-        to = gguf_name(name, tiny.post_norms)
+        if module == "embed_positions":  # rows of padding
+            data = data[2:]
+        if tiny.renamed.get(module, "") is None:
+            continue
+        to = gguf_name(name, tiny.post_norms, tiny.renamed)
         if tiny.fused_qkv and module in ("q_proj", "k_proj", "v_proj"):
             to = to.replace("attn_q.", "attn_qkv.").replace("attn_k.", "attn_qkv.").replace("attn_v.", "attn_qkv.")
             fused.setdefault(to, []).append(data)
@@ -223,6 +231,7 @@ def write_gguf(tiny, path):
     writer.add_head_count_kv(getattr(config, "kv_heads", None) or getattr(config, "num_key_value_heads", None) or
                              config.num_attention_heads)
     writer.add_feed_forward_length(getattr(config, "ffn_widths", None) or getattr(config, "intermediate_size", None) or
+                                   getattr(config, "ffn_dim", None) or
                                    4 * config.hidden_size)
     head_dim = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
     if head_dim * config.num_attention_heads != config.hidden_size or hasattr(config, "query_heads"):
@@ -243,7 +252,8 @@ def write_gguf(tiny, path):
     if tiny.keys is not None:
         tiny.keys(writer, config)
     add_tokenizer(writer, tiny.pre)
-    for name, data in [*tiny.tensors.items(), *tensors_of(tiny)]:
+    extra = tiny.tensors(tiny.model) if callable(tiny.tensors) else tiny.tensors
+    for name, data in [*extra.items(), *tensors_of(tiny)]:
         matrix = data.ndim == 2
         writer.add_tensor(name, np.ascontiguousarray(data, dtype=tiny.dtype if matrix else np.float32))
     writer.write_header_to_file()
@@ -290,6 +300,123 @@ class Rms(torch.nn.Module):
 
     def forward(self, x):
         return x * torch.rsqrt(x.pow(2).mean(-1, keepdim=True) + self.eps) * self.weight
+
+
+class Gain(torch.nn.LayerNorm):
+    def __init__(self, n, eps):
+        super().__init__(n, eps, bias=False)
+
+
+def rotate(x, theta):
+    """RoPE over halves; x: [1, tokens, heads, dim]."""
+    n, dim = x.shape[1], x.shape[3]
+    inv_freq = 1.0 / theta ** (torch.arange(0, dim, 2, dtype=torch.float32) / dim)
+    angles = torch.outer(torch.arange(n, dtype=torch.float32), inv_freq)
+    cos, sin = (torch.cat([f(angles)] * 2, -1)[None, :, None, :] for f in (torch.cos, torch.sin))
+    a, b = x.chunk(2, -1)
+    return x * cos + torch.cat([-b, a], -1) * sin
+
+
+def causal_attention(q, k, v, scale):
+    """q: [1, tokens, heads, dim]; k, v: the same of fewer heads. Returns [1, tokens, heads * dim of v]."""
+    n, group = q.shape[1], q.shape[2] // k.shape[2]
+    k, v = (t.repeat_interleave(group, 2) for t in (k, v))
+    scores = torch.einsum("bqhd,bkhd->bhqk", q, k) * scale
+    scores = scores.masked_fill(torch.ones(n, n).triu(1).bool(), float("-inf")).softmax(-1)
+    return torch.einsum("bhqk,bkhd->bqhd", scores, v).reshape(1, n, -1)
+
+
+class GatedFfn(torch.nn.Module):
+    """With series activation (PanGu-pi): the sum of several activations, each of its own scale and bias."""
+    def __init__(self, c):
+        super().__init__()
+        self.gate_proj, self.up_proj = (torch.nn.Linear(c.hidden_size, c.intermediate_size, bias=False) for _ in "gu")
+        self.down_proj = torch.nn.Linear(c.intermediate_size, c.hidden_size, bias=False)
+        if c.series:
+            self.series_scale, self.series_bias = (
+                torch.nn.Parameter(torch.ones(c.series, c.intermediate_size)) for _ in "sb")
+
+    def forward(self, x):
+        gate, silu = self.gate_proj(x), torch.nn.functional.silu
+        if hasattr(self, "series_scale"):
+            gate = sum(silu(s * gate + b) for s, b in zip(self.series_scale, self.series_bias))
+        else:
+            gate = silu(gate)
+        return self.down_proj(gate * self.up_proj(x))
+
+
+class Shortcut(torch.nn.Module):
+    """An augmented shortcut (Wang et al., arXiv 2312.17276): what goes beside attention through a bottleneck."""
+    def __init__(self, c):
+        super().__init__()
+        self.shortcut_down = torch.nn.Linear(c.hidden_size, c.shortcut_dim, bias=False)
+        self.shortcut_up = torch.nn.Linear(c.shortcut_dim, c.hidden_size, bias=False)
+
+    def forward(self, x):
+        return self.shortcut_up(torch.nn.functional.gelu(self.shortcut_down(x)))
+
+
+class Block(torch.nn.Module):
+    def __init__(self, c, mlp=None):
+        super().__init__()
+        self.c, q, kv = c, c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
+        self.input_layernorm, self.post_attention_layernorm = (c.norm(c.hidden_size, c.eps) for _ in "ap")
+        self.q_proj = torch.nn.Linear(c.hidden_size, q, bias=c.qkv_bias)
+        self.k_proj, self.v_proj = (torch.nn.Linear(c.hidden_size, kv, bias=c.qkv_bias) for _ in "kv")
+        self.o_proj = torch.nn.Linear(q, c.hidden_size, bias=False)
+        if c.qk_norm:
+            self.q_norm, self.k_norm = c.norm(q, c.eps), c.norm(kv, c.eps)
+        self.shortcuts = torch.nn.ModuleList(Shortcut(c) for _ in range(c.shortcuts))
+        self.mlp = mlp or GatedFfn(c)
+
+    def forward(self, x):
+        c, n, z = self.c, x.shape[1], self.input_layernorm(x)
+        q, k, v = self.q_proj(z), self.k_proj(z), self.v_proj(z)
+        if c.qk_norm:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k, v = (t.view(1, n, -1, c.head_dim) for t in (q, k, v))
+        theta = c.rope_parameters["rope_theta"]
+        if c.doubling_beyond and n > c.doubling_beyond:  # Qwen's dynamic NTK
+            stretch = 2 ** np.ceil(np.log2(n / c.doubling_beyond) + 1) - 1
+            theta *= stretch ** (c.head_dim / (c.head_dim - 2))
+        q, k = rotate(q, theta), rotate(k, theta)
+        if c.logn_beyond:  # Qwen's logn attention
+            position = torch.arange(1, n + 1, dtype=torch.float32)
+            q = q * (position.log() / np.log(c.logn_beyond)).clamp(min=1)[None, :, None, None]
+        x = x + self.o_proj(causal_attention(q, k, v, c.head_dim ** -0.5)) + sum(s(z) for s in self.shortcuts)
+        return x + self.mlp(self.post_attention_layernorm(x))
+
+
+class Reference(torch.nn.Module):
+    """Models of Llama's plan with what Transformers has no class for; see the options where they are used."""
+    def __init__(self, c):
+        super().__init__()
+        self.config = c
+        shared = GatedFfn(c) if c.one_ffn else None
+        self.embed_tokens = torch.nn.Embedding(c.vocab_size, c.hidden_size)
+        self.layers = torch.nn.ModuleList(Block(c, shared) for _ in range(c.num_hidden_layers))
+        self.norm = c.norm(c.hidden_size, c.eps)
+        if not c.tied:
+            self.lm_head = torch.nn.Linear(c.hidden_size, c.vocab_size, bias=False)
+
+    def forward(self, ids):
+        x = self.embed_tokens(ids)
+        for layer in self.layers:
+            for _ in range(self.config.repeat):
+                x = layer(x)
+        head = self.embed_tokens if self.config.tied else self.lm_head
+        return argparse.Namespace(logits=self.norm(x) @ head.weight.T)
+
+
+def reference(arch, name="", keys=None, tensors=(), renamed=(), fused_qkv=False, **options):
+    c = argparse.Namespace(**dict(
+        vocab_size=VOCAB, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
+        intermediate_size=48, eps=1e-5, norm=Rms, rope_parameters=rope(), qkv_bias=False, qk_norm=False, tied=True,
+        shortcuts=0, shortcut_dim=0, series=0, one_ffn=False, repeat=1, doubling_beyond=0, logn_beyond=0) | options)
+    if c.norm is Rms:
+        c.rms_norm_eps = c.eps
+    return Tiny(arch, Reference(c), name, final_norm="norm", keys=keys, tensors=tensors or {}, renamed=dict(renamed),
+                fused_qkv=fused_qkv)
 
 
 class OpenElmLayer(torch.nn.Module):
@@ -504,6 +631,52 @@ def gpt2():
     return Tiny("gpt2", tf.GPT2LMHeadModel(config), final_norm="transformer.ln_f")
 
 
+def gpt2_gelu():
+    config = tf.GPT2Config(n_embd=32, n_layer=3, n_head=4, n_positions=CONTEXT, activation_function="gelu", **COMMON)
+    return Tiny("gpt2", tf.GPT2LMHeadModel(config), "gpt2_gelu", final_norm="transformer.ln_f",
+                keys=lambda w, c: w.add_string("gpt2.hidden_activation", "gelu"))
+
+
+OPT_NORMS = {"self_attn_layer_norm": "attn_norm", "final_layer_norm": "ffn_norm"}
+
+
+def opt_config(**more):
+    return tf.OPTConfig(**COMMON | dict(hidden_size=32, ffn_dim=80, num_hidden_layers=3, num_attention_heads=4,
+                                        max_position_embeddings=CONTEXT, word_embed_proj_dim=32) | more)
+
+
+def opt():
+    return Tiny("opt", tf.OPTForCausalLM(opt_config()), renamed=OPT_NORMS, final_norm="model.decoder.final_layer_norm")
+
+
+def opt_gelu():
+    config = opt_config(activation_function="gelu")
+    return Tiny("opt", tf.OPTForCausalLM(config), "opt_gelu", renamed=OPT_NORMS,
+                final_norm="model.decoder.final_layer_norm",
+                keys=lambda w, c: w.add_string("opt.hidden_activation", "gelu"))
+
+
+def opt_350m():
+    config = opt_config(word_embed_proj_dim=24, do_layer_norm_before=False)
+
+    def keys(writer, c):
+        writer.add_bool("opt.norm_after_residual", True)
+        writer.add_uint32("opt.token_embedding_length", c.word_embed_proj_dim)
+    return Tiny("opt", tf.OPTForCausalLM(config), "opt_350m", keys=keys, final_norm="model.decoder.project_out",
+                renamed={"self_attn_layer_norm": "attn_output_norm", "final_layer_norm": "layer_output_norm"})
+
+
+def qwen_long():
+    def keys(writer, c):
+        writer.kv_data[0].pop("qwen.feed_forward_length")
+        writer.add_feed_forward_length(2 * c.intermediate_size)
+        writer.add_string("qwen.rope.scaling.type", "dynamic_doubling")
+        writer.add_rope_scaling_orig_ctx_len(c.doubling_beyond)
+        writer.add_uint32("qwen.attention.logn_length", c.logn_beyond)
+    return reference("qwen", "qwen_long", keys, fused_qkv=True, num_key_value_heads=4, qkv_bias=True, tied=False,
+                     doubling_beyond=60, logn_beyond=40)
+
+
 def gptneox():
     config = tf.GPTNeoXConfig(**without(small(kv_heads=4), "rms_norm_eps", "num_key_value_heads"), layer_norm_eps=1e-5,
                               rope_parameters=rope(partial_rotary_factor=0.5), rotary_pct=0.5, hidden_act="gelu")
@@ -574,7 +747,8 @@ def openelm():
 
 
 FAMILIES = [llama, qwen2, bloom, gemma, gemma2, gemma3, gpt2, gptneox, granite, minicpm, nemotron, olmo, olmo2, openelm,
-            phi2, phi3, qwen, qwen3, smollm3, stablelm, llama_yarn, llama_dynamic, phi3_long, phi3_short]
+            phi2, phi3, qwen, qwen3, smollm3, stablelm, llama_yarn, llama_dynamic, phi3_long, phi3_short,
+            gpt2_gelu, opt, opt_gelu, opt_350m, qwen_long]
 
 
 def main():

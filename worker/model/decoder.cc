@@ -1,6 +1,7 @@
 #include "worker/model/decoder.h"
 
 #include <algorithm>
+#include <cmath>
 #include <cstring>
 #include <new>
 
@@ -45,9 +46,11 @@ void NormRow(const NormDescription& norm, const float* weight, const float* bias
 
 int64_t Decoder::ScratchBytes(const ModelDescription& model, int64_t max_step_tokens) {
   const Widths widths = WidestLayer(model);
-  const int64_t copied = std::max({int64_t{model.model_dim}, widths.q, widths.ffn});  // for products, in their form
-  const int64_t row =
-      (AnyInParallel(model) ? 3 : 2) * int64_t{model.model_dim} + 2 * widths.q + 2 * widths.kv + widths.ffn + copied;
+  const int64_t narrow = model.embedding_dim != model.model_dim ? model.embedding_dim : 0;
+  // For products, in their form.
+  const int64_t copied = std::max({int64_t{model.model_dim}, narrow, widths.q, widths.ffn});
+  const int64_t row = (AnyInParallel(model) ? 3 : 2) * int64_t{model.model_dim} + narrow + 2 * widths.q +
+                      2 * widths.kv + widths.ffn + copied;
   return int64_t{sizeof(float)} * (max_step_tokens * row + model.vocab_size);
 }
 
@@ -86,6 +89,7 @@ Decoder::Decoder(const ModelDescription& model, const Weights& weights, kernels:
   v_ = Allocate(max_step_tokens * widths.kv);
   attention_ = Allocate(max_step_tokens * widths.q);
   ffn_ = Allocate(max_step_tokens * widths.ffn);
+  if (weights.embedding_in != nullptr) narrow_ = Allocate(max_step_tokens * model.embedding_dim);
   if (AnyInParallel(model)) branch_ = Allocate(max_step_tokens * model.model_dim);
   rows_.reserve(static_cast<size_t>(max_step_tokens));
 }
@@ -205,6 +209,9 @@ void Decoder::RunAttention(std::span<const BatchSpan> batch, const KvCache& cach
                     .bias = &weights.attention_out_bias,
                     .post_norm = &layer.attention_post_norm,
                     .post_norm_weight = &weights.attention_post_norm,
+                    .sum_norm = &layer.attention_sum_norm,
+                    .sum_norm_weight = &weights.attention_sum_norm,
+                    .sum_norm_bias = &weights.attention_sum_norm_bias,
                     .waits = InParallel(layer)});
 }
 
@@ -234,6 +241,11 @@ void Decoder::PrepareHeads(const LayerDescription& layer, const LayerWeights& we
     norm(weights.q_norm, q, q_width);
     norm(weights.k_norm, k, kv_width);
   }
+  const int64_t position = rows_[static_cast<size_t>(row)].position;
+  if (attention.logn_tokens > 0 && position >= attention.logn_tokens) {
+    const double own = static_cast<double>(position + 1), base = static_cast<double>(attention.logn_tokens);
+    kernels::ScaleInPlace(q, static_cast<float>(std::log(own) / std::log(base)), q_width);
+  }
   const int64_t angles = rotation.table.rotary_dim / 2;
   if (angles == 0) return;
   const float* const cos = &rotation.cos[static_cast<size_t>(row * angles)];
@@ -252,6 +264,7 @@ void Decoder::AddBranch(const LayerDescription& layer, const Branch& branch) {
   kernels::Multiply({&product, 1}, activations_, pool_);
   Norm(*branch.post_norm, *branch.post_norm_weight, {}, to, to);
   if (to == h_.get()) AddToX(h_.get(), layer.residual_scale);
+  Norm(*branch.sum_norm, *branch.sum_norm_weight, *branch.sum_norm_bias, x_.get(), x_.get());
 }
 
 void Decoder::AddToX(const float* y, float scale) {
@@ -261,13 +274,15 @@ void Decoder::AddToX(const float* y, float scale) {
   });
 }
 
-void Decoder::RunFfn(const LayerDescription& layer, const LayerWeights& weights) {
+void Decoder::RunFfn(const LayerDescription& layer) {
   const FfnDescription& ffn = layer.ffn;
+  const LayerWeights& own = weights_.layers[static_cast<size_t>(layer.weights_of_layer)];
+  const LayerWeights& weights = weights_.layers[static_cast<size_t>(layer.ffn_weights_of_layer)];
   // One norm for both is worked out again: rows that nobody wants have gone since.
   const float* const input =
       layer.residual == Residual::kParallelOfOneNorm
-          ? Norm(layer.attention_norm, weights.attention_norm, weights.attention_norm_bias, x_.get(), h_.get())
-          : Norm(layer.ffn_norm, weights.ffn_norm, weights.ffn_norm_bias, x_.get(), h_.get());
+          ? Norm(layer.attention_norm, own.attention_norm, own.attention_norm_bias, x_.get(), h_.get())
+          : Norm(layer.ffn_norm, own.ffn_norm, own.ffn_norm_bias, x_.get(), h_.get());
   activations_.Set(input, row_count_, model_.model_dim);
   const kernels::Product inner = {.weights = weights.ffn_up.get(),
                                   .y = ffn_.get(),
@@ -281,8 +296,30 @@ void Decoder::RunFfn(const LayerDescription& layer, const LayerWeights& weights)
   AddBranch(layer, {.weights = weights.ffn_down.get(),
                     .bias = &weights.ffn_down_bias,
                     .post_norm = &layer.ffn_post_norm,
-                    .post_norm_weight = &weights.ffn_post_norm});
+                    .post_norm_weight = &own.ffn_post_norm,
+                    .sum_norm = &layer.ffn_sum_norm,
+                    .sum_norm_weight = &own.ffn_sum_norm,
+                    .sum_norm_bias = &own.ffn_sum_norm_bias});
   if (InParallel(layer)) AddToX(branch_.get(), layer.residual_scale);
+}
+
+void Decoder::LookUp(std::span<const BatchSpan> batch) {
+  const bool projected = weights_.embedding_in != nullptr;
+  const int64_t e = model_.embedding_dim;
+  float* const to = projected ? narrow_.get() : x_.get();
+  ForRows(row_count_, e, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      const Row& row = rows_[static_cast<size_t>(r)];
+      const BatchSpan& span = batch[static_cast<size_t>(row.span)];
+      weights_.embedding->DequantizeRow(span.tokens[static_cast<size_t>(row.position - span.first_position)],
+                                        to + r * e);
+      if (model_.embedding_scale != 1) kernels::ScaleInPlace(to + r * e, model_.embedding_scale, e);
+    }
+  });
+  if (!projected) return;
+  activations_.Set(to, row_count_, e);
+  const kernels::Product product = {.weights = weights_.embedding_in.get(), .y = x_.get()};
+  kernels::Multiply({&product, 1}, activations_, pool_);
 }
 
 void Decoder::Embed(std::span<const BatchSpan> batch) {
@@ -294,13 +331,11 @@ void Decoder::Embed(std::span<const BatchSpan> batch) {
       rotation.table_of_span.push_back(MakeRopeTable(rotation.description, span.sequence_tokens));
     }
   }
+  LookUp(batch);
   ForRows(row_count_, d, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const Row& row = rows_[static_cast<size_t>(r)];
-      const BatchSpan& span = batch[static_cast<size_t>(row.span)];
       float* const x = &x_[static_cast<size_t>(r * d)];
-      weights_.embedding->DequantizeRow(span.tokens[static_cast<size_t>(row.position - span.first_position)], x);
-      if (model_.embedding_scale != 1) kernels::ScaleInPlace(x, model_.embedding_scale, d);
       if (weights_.positions != nullptr) {
         float* const position = &h_[static_cast<size_t>(r * d)];
         weights_.positions->DequantizeRow(row.position, position);
@@ -329,10 +364,18 @@ StepOutput Decoder::Output(std::span<const BatchSpan> batch) {
     logits_ = Allocate(whole * model_.vocab_size);
     logit_capacity_ = whole;
   }
-  Norm(model_.final_norm, weights_.final_norm, weights_.final_norm_bias, x_.get(), h_.get());
+  // x itself where there is no norm: nothing needs it any more.
+  const float* const normed =
+      Norm(model_.final_norm, weights_.final_norm, weights_.final_norm_bias, x_.get(), h_.get());
+  float* const final = normed == x_.get() ? x_.get() : h_.get();
   const int64_t d = model_.model_dim;
-  if (model_.output_scale != 1) kernels::ScaleInPlace(h_.get(), model_.output_scale, row_count_ * d);
-  activations_.Set(h_.get(), row_count_, d);
+  if (model_.output_scale != 1) kernels::ScaleInPlace(final, model_.output_scale, row_count_ * d);
+  activations_.Set(final, row_count_, d);
+  if (weights_.embedding_out != nullptr) {
+    const kernels::Product product = {.weights = weights_.embedding_out.get(), .y = narrow_.get()};
+    kernels::Multiply({&product, 1}, activations_, pool_);
+    activations_.Set(narrow_.get(), row_count_, model_.embedding_dim);
+  }
   output_.Multiply({.weights = &weights_.output_matrix(),
                     .y = logits_.get(),
                     .bias = DataOrNull(weights_.output_bias),
@@ -353,7 +396,7 @@ StepOutput Decoder::Forward(std::span<const BatchSpan> batch, KvCache& cache) {
     const LayerDescription& layer = model_.layers[l];
     RunAttention(batch, cache, l, l + 1 == model_.layers.size());
     if (row_count_ == 0) return {};  // only keys and values were wanted
-    RunFfn(layer, weights_.layers[static_cast<size_t>(layer.weights_of_layer)]);
+    RunFfn(layer);
   }
   return Output(batch);
 }

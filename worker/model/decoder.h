@@ -65,12 +65,14 @@ class Decoder {
   };
 
   void SetRows(std::span<const BatchSpan> batch);
-  // Token embeddings to x_, and the step's RoPE angles.
+  // Token embeddings to x_, as the table has them or projected.
+  void LookUp(std::span<const BatchSpan> batch);
+  // The same with positions, and the step's RoPE angles.
   void Embed(std::span<const BatchSpan> batch);
   // Drops the rows without logits. After it rows are those of the output, in span order.
   void KeepLogitRows(std::span<const BatchSpan> batch, int64_t q_width);
   void RunAttention(std::span<const BatchSpan> batch, const KvCache& cache, size_t layer, bool last);
-  void RunFfn(const LayerDescription& layer, const LayerWeights& weights);
+  void RunFfn(const LayerDescription& layer);
   // Queries, keys and values of a row as the projections left them: clipped, normed, rotated.
   void PrepareHeads(const LayerDescription& layer, const LayerWeights& weights, const Rotation& rotation, int64_t row);
   // x += the sublayer's product of activations_, through what the layer does to that first. Where the layer adds
@@ -80,6 +82,9 @@ class Decoder {
     const std::vector<float>* bias = nullptr;
     const NormDescription* post_norm = nullptr;
     const std::vector<float>* post_norm_weight = nullptr;
+    const NormDescription* sum_norm = nullptr;
+    const std::vector<float>* sum_norm_weight = nullptr;
+    const std::vector<float>* sum_norm_bias = nullptr;
     bool waits = false;
   };
   void AddBranch(const LayerDescription& layer, const Branch& branch);
@@ -117,6 +122,7 @@ class Decoder {
   Buffer v_;          // kv_heads · head_dim
   Buffer attention_;  // q_heads · head_dim
   Buffer ffn_;        // activation(gate) · up, ffn_width
+  Buffer narrow_;     // embeddings before they are projected, and after; embedding_dim, where that is not model_dim
   Buffer branch_;     // what attention adds, until the FFN has run; model_dim, where some layer needs it
   Buffer logits_;     // [logit_capacity_, vocab]
   int64_t logit_capacity_ = 0;

@@ -131,7 +131,7 @@ void DescribeLayers(GgufKeys& keys, const Family& family, const NormDescription&
     layer.attention =
         Attention(keys, family, static_cast<int>(q_heads[l]), static_cast<int>(kv_heads[l]), head_dim, norm);
     layer.ffn.width = static_cast<int>(widths[l]);
-    layer.weights_of_layer = static_cast<int>(l);
+    layer.weights_of_layer = layer.ffn_weights_of_layer = static_cast<int>(l);
     model.layers.push_back(layer);
   }
 }
@@ -156,6 +156,7 @@ absl::StatusOr<ModelDescription> DescribeModel(const GgufFile& file) {
   model.family = family->architecture;
   if (const auto name = file.GetStringOr("general.name", ""); name.ok()) model.name = *name;
   model.model_dim = static_cast<int>(keys.Int("embedding_length", 1, kMaxDim));
+  model.embedding_dim = static_cast<int>(keys.IntOr("token_embedding_length", model.model_dim, 1, kMaxDim));
   model.context_tokens = keys.Int("context_length", 1, kMaxContext);
   model.vocab_size = static_cast<int>(VocabSize(keys));
   model.tied_embeddings = !HasTensor(file, TensorRole::kOutput);

@@ -21,7 +21,7 @@ enum class FfnKind {
 };
 enum class RopeScaling {
   kNone,
-  kLinear,   // inv_freq / factor
+  kLinear,  // inv_freq / factor
   kLlama3,
   kFactors,  // inv_freq / factors
   kYarn,     // linear for long wavelengths, none for short ones (Peng et al., arXiv 2309.00071)
@@ -49,14 +49,14 @@ struct RopeDescription {
   bool interleaved = false;
   double theta = 10000.0;
   RopeScaling scaling = RopeScaling::kNone;
-  double factor = 1.0;                  // kLinear, kLlama3, kYarn, kDynamicNtk
-  double low_freq_factor = 1.0;         // kLlama3
-  double high_freq_factor = 4.0;        // kLlama3
-  double beta_fast = 32, beta_slow = 1; // kYarn: rotations within the original context from which, up to which
-  int64_t original_context_tokens = 0;  // all but kLinear and kFactors
-  std::vector<float> factors;           // kFactors, kLongRope: [rotary_dim/2]
-  std::vector<float> long_factors;      // kLongRope: [rotary_dim/2]
-  float magnitude = 1;                  // of what has been rotated
+  double factor = 1.0;                   // kLinear, kLlama3, kYarn, kDynamicNtk
+  double low_freq_factor = 1.0;          // kLlama3
+  double high_freq_factor = 4.0;         // kLlama3
+  double beta_fast = 32, beta_slow = 1;  // kYarn: rotations within the original context from which, up to which
+  int64_t original_context_tokens = 0;   // all but kLinear and kFactors
+  std::vector<float> factors;            // kFactors, kLongRope: [rotary_dim/2]
+  std::vector<float> long_factors;       // kLongRope: [rotary_dim/2]
+  float magnitude = 1;                   // of what has been rotated
 
   bool DependsOnLength() const { return scaling >= RopeScaling::kLongRope; }
   bool operator==(const RopeDescription&) const = default;
@@ -74,7 +74,10 @@ struct AttentionDescription {
   float clip = 0;      // queries, keys and values are kept within ±clip; 0: as they are
   float scale = 0;     // of scores: mostly 1/sqrt(head_dim)
   int64_t window = 0;  // 0: the whole context
-  float softcap = 0;   // of scores; 0: none
+  // Queries beyond so many tokens are multiplied by the logarithm of their position to this base (Su, 2021, as Qwen's
+  // logn attention has it); 0: none are.
+  int64_t logn_tokens = 0;
+  float softcap = 0;  // of scores; 0: none
   // ALiBi: what a token of distance costs in each head, [q_heads]; empty: nothing.
   std::vector<float> slopes;
 };
@@ -93,12 +96,14 @@ struct LayerDescription {
   FfnDescription ffn;
   NormDescription attention_norm, ffn_norm;            // of what goes in
   NormDescription attention_post_norm, ffn_post_norm;  // of what comes out, before it is added
+  NormDescription attention_sum_norm, ffn_sum_norm;    // of x, once it has been added; only with Residual::kSequential
   RopeDescription rope;
   Residual residual = Residual::kSequential;
   float residual_scale = 1;  // of what is added
   // Index of the stored block whose weights this layer uses: its own, or an earlier one's (block-wise sharing). The
   // KV cache is the layer's own in any case.
   int weights_of_layer = 0;
+  int ffn_weights_of_layer = 0;  // the same of the FFN's matrices and biases
 };
 
 struct ModelDescription {
@@ -106,6 +111,7 @@ struct ModelDescription {
   std::string name;    // general.name, may be empty
   int vocab_size = 0;
   int model_dim = 0;
+  int embedding_dim = 0;  // of a token's embedding and of the output's rows; another one than model_dim is projected
   int64_t context_tokens = 0;
   float embedding_scale = 1;
   int64_t learned_positions = 0;  // rows of the table whose row is added to a token's embedding; 0: no such table

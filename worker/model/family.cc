@@ -1,6 +1,7 @@
 #include "worker/model/family.h"
 
 #include <cmath>
+#include <utility>
 
 namespace linnet::worker {
 namespace {
@@ -59,9 +60,24 @@ void Olmo(GgufKeys& keys, ModelDescription& model) {
   for (LayerDescription& layer : model.layers) layer.attention.clip = clip;
 }
 
+// OPT-350M has its norms behind the residuals, and so none at the end.
+void Opt(GgufKeys& keys, ModelDescription& model) {
+  if (!keys.BoolOr("norm_after_residual", false)) return;
+  for (LayerDescription& layer : model.layers) {
+    layer.attention_sum_norm = std::exchange(layer.attention_norm, {});
+    layer.ffn_sum_norm = std::exchange(layer.ffn_norm, {});
+  }
+  model.final_norm = {};
+}
+
 // The first Qwen states the width of gate and up together.
-void Qwen(GgufKeys&, ModelDescription& model) {
-  for (LayerDescription& layer : model.layers) layer.ffn.width /= 2;
+void Qwen(GgufKeys& keys, ModelDescription& model) {
+  const int64_t logn_tokens = keys.IntOr("attention.logn_length", 0, 0, kMostWindow);
+  if (logn_tokens == 1) keys.Complain(keys.Name("attention.logn_length") + " must be at least 2");
+  for (LayerDescription& layer : model.layers) {
+    layer.ffn.width /= 2;
+    layer.attention.logn_tokens = logn_tokens;
+  }
 }
 
 // Every fourth layer has no positions.
@@ -111,7 +127,7 @@ constexpr Family kFamilies[] = {
      .scaled_embeddings = true,
      .particulars = Gemma3},
     {.architecture = "gpt2",
-     .models = "GPT-2, LaMini-GPT",
+     .models = "GPT-2, LaMini-GPT, Cerebras-GPT",
      .norm = NormKind::kLayer,
      .positions = Positions::kLearned,
      .qkv_bias = Biases::kAll,
@@ -151,6 +167,13 @@ constexpr Family kFamilies[] = {
      .post_norms = true,
      .qk_norm = QkNorm::kOverHeads},
     {.architecture = "openelm", .models = "OpenELM", .qk_norm = QkNorm::kPerHead},
+    {.architecture = "opt",
+     .models = "OPT, Galactica",
+     .norm = NormKind::kLayer,
+     .positions = Positions::kLearned,
+     .ffn = FfnKind::kPlain,
+     .activation = kRelu,
+     .particulars = Opt},
     {.architecture = "phi2",
      .models = "Phi-1, Phi-1.5, Phi-2",
      .norm = NormKind::kLayer,

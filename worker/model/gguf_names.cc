@@ -13,6 +13,8 @@ struct Naming {
 
 constexpr Naming kNames[] = {
     {TensorRole::kTokenEmbedding, "token_embd.weight", ""},
+    {TensorRole::kEmbeddingIn, "token_embd_proj.weight", ""},
+    {TensorRole::kEmbeddingOut, "output_proj.weight", ""},
     {TensorRole::kPositions, "position_embd.weight", ""},
     {TensorRole::kEmbeddingNorm, "token_embd_norm.weight", ""},
     {TensorRole::kEmbeddingNormBias, "token_embd_norm.bias", ""},
@@ -36,6 +38,8 @@ constexpr Naming kNames[] = {
     {TensorRole::kAttentionOut, "blk.$.attn_output.weight", ""},
     {TensorRole::kAttentionOutBias, "blk.$.attn_output.bias", ""},
     {TensorRole::kAttentionPostNorm, "blk.$.post_attention_norm.weight", ""},
+    {TensorRole::kAttentionSumNorm, "blk.$.attn_output_norm.weight", ""},
+    {TensorRole::kAttentionSumNormBias, "blk.$.attn_output_norm.bias", ""},
     {TensorRole::kFfnNorm, "blk.$.ffn_norm.weight", ""},
     {TensorRole::kFfnNormBias, "blk.$.ffn_norm.bias", ""},
     {TensorRole::kFfnGate, "blk.$.ffn_gate.weight", "blk.$.ffn_up.weight"},
@@ -45,6 +49,8 @@ constexpr Naming kNames[] = {
     {TensorRole::kFfnUpBias, "blk.$.ffn_up.bias", ""},
     {TensorRole::kFfnDownBias, "blk.$.ffn_down.bias", ""},
     {TensorRole::kFfnPostNorm, "blk.$.post_ffw_norm.weight", ""},
+    {TensorRole::kFfnSumNorm, "blk.$.layer_output_norm.weight", ""},
+    {TensorRole::kFfnSumNormBias, "blk.$.layer_output_norm.bias", ""},
 };
 
 std::string OfLayer(std::string_view pattern, int layer) {

@@ -7,6 +7,8 @@ namespace linnet::worker {
 
 enum class TensorRole : uint8_t {
   kTokenEmbedding,
+  kEmbeddingIn,
+  kEmbeddingOut,
   kPositions,
   kEmbeddingNorm,
   kEmbeddingNormBias,
@@ -31,6 +33,8 @@ enum class TensorRole : uint8_t {
   kAttentionOut,
   kAttentionOutBias,
   kAttentionPostNorm,
+  kAttentionSumNorm,
+  kAttentionSumNormBias,
   kFfnNorm,
   kFfnNormBias,
   kFfnGate,
@@ -40,6 +44,8 @@ enum class TensorRole : uint8_t {
   kFfnUpBias,
   kFfnDownBias,
   kFfnPostNorm,
+  kFfnSumNorm,
+  kFfnSumNormBias,
 };
 
 }  // namespace linnet::worker

@@ -34,6 +34,8 @@ constexpr Place<Weights, Vector> kModelVectors[] = {
 };
 constexpr Place<Weights, MatrixPointer> kModelMatrices[] = {
     {TensorRole::kTokenEmbedding, &Weights::embedding},
+    {TensorRole::kEmbeddingIn, &Weights::embedding_in},
+    {TensorRole::kEmbeddingOut, &Weights::embedding_out},
     {TensorRole::kPositions, &Weights::positions},
     {TensorRole::kOutput, &Weights::output},
 };
@@ -47,12 +49,16 @@ constexpr Place<LayerWeights, Vector> kLayerVectors[] = {
     {TensorRole::kKNorm, &LayerWeights::k_norm},
     {TensorRole::kAttentionOutBias, &LayerWeights::attention_out_bias},
     {TensorRole::kAttentionPostNorm, &LayerWeights::attention_post_norm},
+    {TensorRole::kAttentionSumNorm, &LayerWeights::attention_sum_norm},
+    {TensorRole::kAttentionSumNormBias, &LayerWeights::attention_sum_norm_bias},
     {TensorRole::kFfnNorm, &LayerWeights::ffn_norm},
     {TensorRole::kFfnNormBias, &LayerWeights::ffn_norm_bias},
     {TensorRole::kFfnGateBias, &LayerWeights::ffn_gate_bias},
     {TensorRole::kFfnUpBias, &LayerWeights::ffn_up_bias},
     {TensorRole::kFfnDownBias, &LayerWeights::ffn_down_bias},
     {TensorRole::kFfnPostNorm, &LayerWeights::ffn_post_norm},
+    {TensorRole::kFfnSumNorm, &LayerWeights::ffn_sum_norm},
+    {TensorRole::kFfnSumNormBias, &LayerWeights::ffn_sum_norm_bias},
 };
 constexpr Place<LayerWeights, MatrixPointer> kLayerMatrices[] = {
     {TensorRole::kQ, &LayerWeights::q},
@@ -179,12 +185,18 @@ void BindAttention(Binder& binder, const LayerDescription& layer, int block, int
   binder.Matrix(TensorRole::kAttentionOut, block, d, q);
   if (attention.out_bias) binder.Vector(TensorRole::kAttentionOutBias, block, d);
   if (layer.attention_post_norm.kind != NormKind::kNone) binder.Vector(TensorRole::kAttentionPostNorm, block, d);
+  BindNorm(binder, layer.attention_sum_norm, TensorRole::kAttentionSumNorm, TensorRole::kAttentionSumNormBias, block,
+           d);
 }
 
-void BindFfn(Binder& binder, const LayerDescription& layer, int block, int64_t d) {
-  const FfnDescription& ffn = layer.ffn;
-  const bool gated = ffn.kind == FfnKind::kGated;
+void BindFfnNorms(Binder& binder, const LayerDescription& layer, int block, int64_t d) {
   BindNorm(binder, layer.ffn_norm, TensorRole::kFfnNorm, TensorRole::kFfnNormBias, block, d);
+  if (layer.ffn_post_norm.kind != NormKind::kNone) binder.Vector(TensorRole::kFfnPostNorm, block, d);
+  BindNorm(binder, layer.ffn_sum_norm, TensorRole::kFfnSumNorm, TensorRole::kFfnSumNormBias, block, d);
+}
+
+void BindFfn(Binder& binder, const FfnDescription& ffn, int block, int64_t d) {
+  const bool gated = ffn.kind == FfnKind::kGated;
   if (gated) binder.Matrix(TensorRole::kFfnGate, block, ffn.width, d);
   binder.Matrix(TensorRole::kFfnUp, block, ffn.width, d);
   if (ffn.up_bias) {
@@ -193,7 +205,6 @@ void BindFfn(Binder& binder, const LayerDescription& layer, int block, int64_t d
   }
   binder.Matrix(TensorRole::kFfnDown, block, d, ffn.width);
   if (ffn.down_bias) binder.Vector(TensorRole::kFfnDownBias, block, d);
-  if (layer.ffn_post_norm.kind != NormKind::kNone) binder.Vector(TensorRole::kFfnPostNorm, block, d);
 }
 
 }  // namespace
@@ -217,18 +228,25 @@ absl::StatusOr<std::vector<TensorBinding>> BindTensors(const GgufFile& file, con
   Binder binder(file);
   const int64_t d = model.model_dim;
   // Each stored block once, also where several layers use it.
-  std::set<int> bound;
+  std::set<int> bound, ffns_bound;
   for (const LayerDescription& layer : model.layers) {
-    const int block = layer.weights_of_layer;
-    if (!bound.insert(block).second) continue;
-    BindAttention(binder, layer, block, d);
-    BindFfn(binder, layer, block, d);
+    const int block = layer.weights_of_layer, ffn_block = layer.ffn_weights_of_layer;
+    if (bound.insert(block).second) {
+      BindAttention(binder, layer, block, d);
+      BindFfnNorms(binder, layer, block, d);
+    }
+    if (ffns_bound.insert(ffn_block).second) BindFfn(binder, layer.ffn, ffn_block, d);
   }
   BindNorm(binder, model.final_norm, TensorRole::kFinalNorm, TensorRole::kFinalNormBias, 0, d);
   BindNorm(binder, model.embedding_norm, TensorRole::kEmbeddingNorm, TensorRole::kEmbeddingNormBias, 0, d);
-  binder.Matrix(TensorRole::kTokenEmbedding, 0, model.vocab_size, d);
+  const int64_t e = model.embedding_dim;
+  binder.Matrix(TensorRole::kTokenEmbedding, 0, model.vocab_size, e);
+  if (e != d) {
+    binder.Matrix(TensorRole::kEmbeddingIn, 0, d, e);
+    binder.Matrix(TensorRole::kEmbeddingOut, 0, e, d);
+  }
   if (model.learned_positions > 0) binder.Matrix(TensorRole::kPositions, 0, model.learned_positions, d);
-  if (!model.tied_embeddings) binder.Matrix(TensorRole::kOutput, 0, model.vocab_size, d);
+  if (!model.tied_embeddings) binder.Matrix(TensorRole::kOutput, 0, model.vocab_size, e);
   if (model.output_bias) binder.Vector(TensorRole::kOutputBias, 0, model.vocab_size);
   for (const TensorRole role :
        {TensorRole::kRopeFactors, TensorRole::kRopeShortFactors, TensorRole::kRopeLongFactors}) {
@@ -323,7 +341,9 @@ absl::StatusOr<Weights> LoadWeights(const GgufFile& file, const ModelDescription
                                     std::span<const TensorBinding> bindings, const LoadWeightsOptions& options) {
   Weights weights;
   int blocks = 0;
-  for (const LayerDescription& layer : model.layers) blocks = std::max(blocks, layer.weights_of_layer + 1);
+  for (const LayerDescription& layer : model.layers) {
+    blocks = std::max({blocks, layer.weights_of_layer + 1, layer.ffn_weights_of_layer + 1});
+  }
   weights.layers.resize(static_cast<size_t>(blocks));
   uint64_t total = 0, packed = 0;
   auto image = std::make_shared<PackedImage>();

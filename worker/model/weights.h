@@ -20,29 +20,33 @@ namespace linnet::worker {
 
 // One stored block. What the description has not is empty.
 struct LayerWeights {
-  std::vector<float> attention_norm, attention_norm_bias;  // [model_dim]
-  std::unique_ptr<kernels::Matrix> q, k, v;                // [heads · head_dim, model_dim]
-  std::vector<float> q_bias, k_bias, v_bias;               // [heads · head_dim]
-  std::vector<float> q_norm, k_norm;                       // [head_dim] or [heads · head_dim]
-  std::unique_ptr<kernels::Matrix> attention_out;          // [model_dim, q_heads · head_dim]
-  std::vector<float> attention_out_bias;                   // [model_dim]
-  std::vector<float> attention_post_norm;                  // [model_dim]
-  std::vector<float> ffn_norm, ffn_norm_bias;              // [model_dim]
-  std::unique_ptr<kernels::Matrix> ffn_gate, ffn_up;       // [ffn_width, model_dim]
-  std::vector<float> ffn_gate_bias, ffn_up_bias;           // [ffn_width]
-  std::unique_ptr<kernels::Matrix> ffn_down;               // [model_dim, ffn_width]
-  std::vector<float> ffn_down_bias;                        // [model_dim]
-  std::vector<float> ffn_post_norm;                        // [model_dim]
+  std::vector<float> attention_norm, attention_norm_bias;          // [model_dim]
+  std::unique_ptr<kernels::Matrix> q, k, v;                        // [heads · head_dim, model_dim]
+  std::vector<float> q_bias, k_bias, v_bias;                       // [heads · head_dim]
+  std::vector<float> q_norm, k_norm;                               // [head_dim] or [heads · head_dim]
+  std::unique_ptr<kernels::Matrix> attention_out;                  // [model_dim, q_heads · head_dim]
+  std::vector<float> attention_out_bias;                           // [model_dim]
+  std::vector<float> attention_post_norm;                          // [model_dim]
+  std::vector<float> attention_sum_norm, attention_sum_norm_bias;  // [model_dim]
+  std::vector<float> ffn_norm, ffn_norm_bias;                      // [model_dim]
+  std::unique_ptr<kernels::Matrix> ffn_gate, ffn_up;               // [ffn_width, model_dim]
+  std::vector<float> ffn_gate_bias, ffn_up_bias;                   // [ffn_width]
+  std::unique_ptr<kernels::Matrix> ffn_down;                       // [model_dim, ffn_width]
+  std::vector<float> ffn_down_bias;                                // [model_dim]
+  std::vector<float> ffn_post_norm;                                // [model_dim]
+  std::vector<float> ffn_sum_norm, ffn_sum_norm_bias;              // [model_dim]
 };
 
 struct Weights {
-  std::unique_ptr<kernels::Matrix> embedding;              // [vocab, model_dim]
+  std::unique_ptr<kernels::Matrix> embedding;              // [vocab, embedding_dim]
+  std::unique_ptr<kernels::Matrix> embedding_in;           // [model_dim, embedding_dim]; null where they are equal
+  std::unique_ptr<kernels::Matrix> embedding_out;          // [embedding_dim, model_dim]; the same
   std::unique_ptr<kernels::Matrix> positions;              // [learned positions, model_dim]
   std::vector<float> embedding_norm, embedding_norm_bias;  // [model_dim]
-  std::unique_ptr<kernels::Matrix> output;                 // [vocab, model_dim]; null where it is the embedding
+  std::unique_ptr<kernels::Matrix> output;                 // [vocab, embedding_dim]; null where it is the embedding
   std::vector<float> output_bias;                          // [vocab]
   std::vector<float> final_norm, final_norm_bias;          // [model_dim]
-  std::vector<LayerWeights> layers;                        // indexed by LayerDescription::weights_of_layer
+  std::vector<LayerWeights> layers;                        // indexed by LayerDescription::(ffn_)weights_of_layer
 
   const kernels::Matrix& output_matrix() const { return output != nullptr ? *output : *embedding; }
   uint64_t bytes = 0;  // resident
