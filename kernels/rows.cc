@@ -341,6 +341,22 @@ void GateMul(ActivationKind kind, float* gate, const float* up, int64_t n, bool 
   Table(reference).activate(kind, gate, up, n);
 }
 
+void ActivateSeries(ActivationKind kind, int terms, const float* scale, const float* bias, float* z, int64_t n,
+                    bool reference) {
+  const RowTable& table = Table(reference);
+  thread_local std::vector<float> storage;
+  storage.resize(2 * static_cast<size_t>(n));
+  float* const sum = storage.data();
+  float* const term = sum + n;
+  std::fill_n(sum, n, 0.0f);
+  for (int i = 0; i < terms; ++i) {
+    table.scale(z, scale + i * n, bias + i * n, 0, 1, n, term);
+    table.activate(kind, term, nullptr, n);
+    table.add(sum, term, 1, n);
+  }
+  std::copy_n(sum, n, z);
+}
+
 void RopeAngles(const RopeTable& table, int64_t position, float* cos, float* sin) {
   for (int i = 0; i < table.rotary_dim / 2; ++i) {
     const float angle = static_cast<float>(position) * table.inv_freq[static_cast<size_t>(i)];

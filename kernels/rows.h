@@ -37,6 +37,9 @@ enum class ActivationKind {
 void Activate(ActivationKind kind, float* z, int64_t n, bool reference = false);
 // gate = activation(gate) · up. [n]
 void GateMul(ActivationKind kind, float* gate, const float* up, int64_t n, bool reference = false);
+// z = sum of activation(scale[i] · z + bias[i]) over i < terms. z: [n]; scale, bias: [terms, n].
+void ActivateSeries(ActivationKind kind, int terms, const float* scale, const float* bias, float* z, int64_t n,
+                    bool reference = false);
 
 // Rotary position embedding (Su et al., arXiv 2104.09864) as tables of cos and sin.
 struct RopeTable {

@@ -106,6 +106,24 @@ TEST_P(Rows, ActivationsAndGates) {
   }
 }
 
+TEST_P(Rows, SeriesOfActivations) {
+  for (const int64_t n : kLengths) {
+    const auto z = RandomFloats(n, random_, 3), scale = RandomFloats(2 * n, random_, 2),
+               bias = RandomFloats(2 * n, random_, 2);
+    for (const bool reference : {false, true}) {
+      auto y = z;
+      ActivateSeries(ActivationKind::kSilu, 2, scale.data(), bias.data(), y.data(), n, reference);
+      for (int64_t i = 0; i < n; ++i) {
+        double expected = 0;
+        for (const int64_t at : {i, n + i}) {
+          expected += ExactActivation(ActivationKind::kSilu, double{scale[at]} * z[i] + double{bias[at]});
+        }
+        EXPECT_NEAR(y[i], expected, 1e-5);
+      }
+    }
+  }
+}
+
 TEST_P(Rows, SoftCap) {
   for (const int64_t n : kLengths) {
     auto x = RandomFloats(n, random_, 60);

@@ -117,6 +117,16 @@ const Change kChanges[] = {
      }},
     {"eps of one FFN norm", [](auto& m) { return Has(First(m).ffn_norm); },
      [](auto& m, auto&) { m.layers[1].ffn_norm.eps *= 10; }},
+    {"a block that runs once", [](auto& m) { return m.layers[1].weights_of_layer == 0; },
+     [](auto& m, auto&) { m.layers.erase(m.layers.begin()); }},
+    {"no augmented shortcuts", [](auto& m) { return First(m).shortcut_width > 0; },
+     [](auto& m, auto&) { m.layers[1].shortcut_width = 0; }},
+    {"a term of the series activation less", [](auto& m) { return First(m).ffn.series > 0; },
+     [](auto& m, auto&) { m.layers[1].ffn.series -= 1; }},
+    {"one scale of the series activation", [](auto& m) { return First(m).ffn.series > 0; },
+     [](auto& m, auto& w) { w.layers[1].ffn_series_scale[static_cast<size_t>(m.layers[1].ffn.width)] += 0.3f; }},
+    {"one bias of the series activation", [](auto& m) { return First(m).ffn.series > 0; },
+     [](auto&, auto& w) { w.layers[2].ffn_series_bias[5] += 0.3f; }},
     {"no norm behind attention", [](auto& m) { return Has(First(m).attention_post_norm); },
      [](auto& m, auto&) { m.layers[1].attention_post_norm = {}; }},
     {"no norm behind an FFN", [](auto& m) { return Has(First(m).ffn_post_norm); },
@@ -250,10 +260,10 @@ TEST_P(TinyModel, AChangedMechanismShows) {
 
 INSTANTIATE_TEST_SUITE_P(Families, TinyModel,
                          ::testing::Values("bloom", "gemma", "gemma2", "gemma3", "gpt2", "gpt2_gelu", "gptneox",
-                                           "granite", "llama", "llama_dynamic", "llama_yarn", "minicpm", "nemotron",
-                                           "olmo", "olmo2", "openelm", "opt", "opt_350m", "opt_gelu", "phi2", "phi3",
-                                           "phi3_long", "phi3_short", "qwen", "qwen2", "qwen3", "qwen_long", "smollm3",
-                                           "stablelm"),
+                                           "granite", "llama", "llama_dynamic", "llama_yarn", "minicpm", "mobilellm",
+                                           "mobillama", "nemotron", "olmo", "olmo2", "openelm", "openlm", "opt",
+                                           "opt_350m", "opt_gelu", "pangu_pi", "phi2", "phi3", "phi3_long",
+                                           "phi3_short", "qwen", "qwen2", "qwen3", "qwen_long", "smollm3", "stablelm"),
                          [](const auto& info) { return info.param; });
 
 TEST(TinyModels, EveryFamilyHasOne) {

@@ -677,6 +677,37 @@ def qwen_long():
                      doubling_beyond=60, logn_beyond=40)
 
 
+def mobilellm():
+    return reference("mobilellm", repeat=2, keys=lambda w, c: w.add_uint32("mobilellm.block_repeat", c.repeat))
+
+
+def mobillama():
+    return reference("mobillama", one_ffn=True, tied=True,
+                     keys=lambda w, c: w.add_bool("mobillama.feed_forward_shared", True))
+
+
+def openlm():
+    return reference("openlm", norm=Gain, num_key_value_heads=4, qk_norm=True, tied=False, fused_qkv=True)
+
+
+def pangu_pi():
+    def keys(writer, c):
+        writer.add_uint32("pangu_pi.shortcut_length", c.shortcuts * c.shortcut_dim)
+        writer.add_uint32("pangu_pi.series_activation_count", c.series)
+
+    def tensors(model):
+        stacked = {}
+        for i, layer in enumerate(model.layers):
+            shortcuts, mlp = layer.shortcuts, layer.mlp
+            stacked[f"blk.{i}.shortcut_down.weight"] = torch.cat([s.shortcut_down.weight for s in shortcuts]).detach().numpy()
+            stacked[f"blk.{i}.shortcut_up.weight"] = torch.cat([s.shortcut_up.weight for s in shortcuts], 1).detach().numpy()
+            stacked[f"blk.{i}.ffn_series.scale"] = mlp.series_scale.detach().numpy().flatten()
+            stacked[f"blk.{i}.ffn_series.bias"] = mlp.series_bias.detach().numpy().flatten()
+        return stacked
+    return reference("pangu_pi", keys=keys, tensors=tensors, num_key_value_heads=4, tied=False, shortcuts=2,
+                     shortcut_dim=8, series=2, renamed=dict.fromkeys(["shortcut_down", "shortcut_up", "mlp"]))
+
+
 def gptneox():
     config = tf.GPTNeoXConfig(**without(small(kv_heads=4), "rms_norm_eps", "num_key_value_heads"), layer_norm_eps=1e-5,
                               rope_parameters=rope(partial_rotary_factor=0.5), rotary_pct=0.5, hidden_act="gelu")
@@ -748,7 +779,8 @@ def openelm():
 
 FAMILIES = [llama, qwen2, bloom, gemma, gemma2, gemma3, gpt2, gptneox, granite, minicpm, nemotron, olmo, olmo2, openelm,
             phi2, phi3, qwen, qwen3, smollm3, stablelm, llama_yarn, llama_dynamic, phi3_long, phi3_short,
-            gpt2_gelu, opt, opt_gelu, opt_350m, qwen_long]
+            gpt2_gelu, opt, opt_gelu, opt_350m, qwen_long,
+            mobilellm, mobillama, openlm, pangu_pi]
 
 
 def main():

@@ -15,7 +15,7 @@ namespace {
 constexpr int64_t kInlineElements = 16 * 1024;
 
 struct Widths {
-  int64_t q = 0, kv = 0, ffn = 0;  // the widest layer's
+  int64_t q = 0, kv = 0, ffn = 0, gate = 0, shortcut = 0;  // the widest layer's
 };
 
 Widths WidestLayer(const ModelDescription& model) {
@@ -25,6 +25,8 @@ Widths WidestLayer(const ModelDescription& model) {
     widths.q = std::max(widths.q, layer.attention.q_heads * head_dim);
     widths.kv = std::max(widths.kv, layer.attention.kv_heads * head_dim);
     widths.ffn = std::max<int64_t>(widths.ffn, layer.ffn.width);
+    if (layer.ffn.series > 0) widths.gate = widths.ffn;
+    widths.shortcut = std::max<int64_t>(widths.shortcut, layer.shortcut_width);
   }
   return widths;
 }
@@ -48,9 +50,9 @@ int64_t Decoder::ScratchBytes(const ModelDescription& model, int64_t max_step_to
   const Widths widths = WidestLayer(model);
   const int64_t narrow = model.embedding_dim != model.model_dim ? model.embedding_dim : 0;
   // For products, in their form.
-  const int64_t copied = std::max({int64_t{model.model_dim}, narrow, widths.q, widths.ffn});
+  const int64_t copied = std::max({int64_t{model.model_dim}, narrow, widths.q, widths.ffn, widths.shortcut});
   const int64_t row = (AnyInParallel(model) ? 3 : 2) * int64_t{model.model_dim} + narrow + 2 * widths.q +
-                      2 * widths.kv + widths.ffn + copied;
+                      2 * widths.kv + widths.ffn + widths.gate + widths.shortcut + copied;
   return int64_t{sizeof(float)} * (max_step_tokens * row + model.vocab_size);
 }
 
@@ -89,6 +91,8 @@ Decoder::Decoder(const ModelDescription& model, const Weights& weights, kernels:
   v_ = Allocate(max_step_tokens * widths.kv);
   attention_ = Allocate(max_step_tokens * widths.q);
   ffn_ = Allocate(max_step_tokens * widths.ffn);
+  gate_ = Allocate(max_step_tokens * widths.gate);
+  shortcut_ = Allocate(max_step_tokens * widths.shortcut);
   if (weights.embedding_in != nullptr) narrow_ = Allocate(max_step_tokens * model.embedding_dim);
   if (AnyInParallel(model)) branch_ = Allocate(max_step_tokens * model.model_dim);
   rows_.reserve(static_cast<size_t>(max_step_tokens));
@@ -131,18 +135,19 @@ void Decoder::SetRows(std::span<const BatchSpan> batch) {
   if (block_pointers_.size() < batch.size()) block_pointers_.resize(batch.size());
 }
 
-void Decoder::KeepLogitRows(std::span<const BatchSpan> batch, int64_t q_width) {
+void Decoder::KeepLogitRows(std::span<const BatchSpan> batch, std::initializer_list<Rows> others) {
   // Rows only move towards the front, so that copying in order never overwrites one that is still needed.
-  const int64_t d = model_.model_dim;
+  const auto move = [](const Rows& rows, int64_t from, int64_t to, int64_t count) {
+    std::memmove(rows.data + to * rows.width, rows.data + from * rows.width,
+                 static_cast<size_t>(count * rows.width) * sizeof(float));
+  };
   int64_t to = 0;
   for (size_t s = 0; s < batch.size(); ++s) {
     const int64_t kept = batch[s].logit_rows();
     const int64_t from = first_row_[s] + static_cast<int64_t>(batch[s].tokens.size()) - kept;
     if (kept > 0 && from != to) {
-      std::memmove(&x_[static_cast<size_t>(to * d)], &x_[static_cast<size_t>(from * d)],
-                   static_cast<size_t>(kept * d) * sizeof(float));
-      std::memmove(&q_[static_cast<size_t>(to * q_width)], &q_[static_cast<size_t>(from * q_width)],
-                   static_cast<size_t>(kept * q_width) * sizeof(float));
+      move({.data = x_.get(), .width = model_.model_dim}, from, to, kept);
+      for (const Rows& rows : others) move(rows, from, to, kept);
     }
     first_row_[s] = to;
     to += kept;
@@ -159,12 +164,16 @@ void Decoder::RunAttention(std::span<const BatchSpan> batch, const KvCache& cach
 
   activations_.Set(Norm(layer.attention_norm, weights.attention_norm, weights.attention_norm_bias, x_.get(), h_.get()),
                    row_count_, model_.model_dim);
-  const kernels::Product qkv[] = {
+  const kernels::Product products[] = {
       {.weights = weights.q.get(), .y = q_.get(), .bias = DataOrNull(weights.q_bias)},
       {.weights = weights.k.get(), .y = k_.get(), .bias = DataOrNull(weights.k_bias)},
       {.weights = weights.v.get(), .y = v_.get(), .bias = DataOrNull(weights.v_bias)},
+      {.weights = weights.shortcut_down.get(),
+       .y = shortcut_.get(),
+       .activation = kernels::ActivationKind::kGelu,
+       .reference = reference_},
   };
-  kernels::Multiply(qkv, activations_, pool_);
+  kernels::Multiply(std::span(products).first(layer.shortcut_width > 0 ? 4 : 3), activations_, pool_);
 
   for (size_t s = 0; s < batch.size(); ++s) {
     kv_[s] = cache.Layer(static_cast<int>(layer_index), *batch[s].kv, block_pointers_[s]);
@@ -179,7 +188,10 @@ void Decoder::RunAttention(std::span<const BatchSpan> batch, const KvCache& cach
     }
   });
 
-  if (last) KeepLogitRows(batch, q_width);
+  if (last) {
+    KeepLogitRows(batch,
+                  {{.data = q_.get(), .width = q_width}, {.data = shortcut_.get(), .width = layer.shortcut_width}});
+  }
   attention_spans_.clear();
   for (size_t s = 0; s < batch.size(); ++s) {
     const int64_t tokens = static_cast<int64_t>(batch[s].tokens.size());
@@ -213,6 +225,9 @@ void Decoder::RunAttention(std::span<const BatchSpan> batch, const KvCache& cach
                     .sum_norm_weight = &weights.attention_sum_norm,
                     .sum_norm_bias = &weights.attention_sum_norm_bias,
                     .waits = InParallel(layer)});
+  if (layer.shortcut_width == 0) return;
+  activations_.Set(shortcut_.get(), row_count_, layer.shortcut_width);
+  AddBranch(layer, {.weights = weights.shortcut_up.get()});
 }
 
 void Decoder::PrepareHeads(const LayerDescription& layer, const LayerWeights& weights, const Rotation& rotation,
@@ -255,16 +270,19 @@ void Decoder::PrepareHeads(const LayerDescription& layer, const LayerWeights& we
 }
 
 void Decoder::AddBranch(const LayerDescription& layer, const Branch& branch) {
-  const bool as_is = branch.post_norm->kind == NormKind::kNone && layer.residual_scale == 1;
+  const bool normed = branch.post_norm != nullptr && branch.post_norm->kind != NormKind::kNone;
+  const bool as_is = !normed && layer.residual_scale == 1;
   float* const to = branch.waits ? branch_.get() : as_is ? x_.get() : h_.get();
   const kernels::Product product = {.weights = branch.weights,
                                     .y = to,
-                                    .bias = DataOrNull(*branch.bias),
+                                    .bias = branch.bias != nullptr ? DataOrNull(*branch.bias) : nullptr,
                                     .residual = to == x_.get() ? x_.get() : nullptr};
   kernels::Multiply({&product, 1}, activations_, pool_);
-  Norm(*branch.post_norm, *branch.post_norm_weight, {}, to, to);
+  if (normed) Norm(*branch.post_norm, *branch.post_norm_weight, {}, to, to);
   if (to == h_.get()) AddToX(h_.get(), layer.residual_scale);
-  Norm(*branch.sum_norm, *branch.sum_norm_weight, *branch.sum_norm_bias, x_.get(), x_.get());
+  if (branch.sum_norm != nullptr) {
+    Norm(*branch.sum_norm, *branch.sum_norm_weight, *branch.sum_norm_bias, x_.get(), x_.get());
+  }
 }
 
 void Decoder::AddToX(const float* y, float scale) {
@@ -284,14 +302,23 @@ void Decoder::RunFfn(const LayerDescription& layer) {
           ? Norm(layer.attention_norm, own.attention_norm, own.attention_norm_bias, x_.get(), h_.get())
           : Norm(layer.ffn_norm, own.ffn_norm, own.ffn_norm_bias, x_.get(), h_.get());
   activations_.Set(input, row_count_, model_.model_dim);
-  const kernels::Product inner = {.weights = weights.ffn_up.get(),
-                                  .y = ffn_.get(),
-                                  .bias = DataOrNull(weights.ffn_up_bias),
-                                  .activation = ffn.activation,
-                                  .gate = weights.ffn_gate.get(),
-                                  .gate_bias = DataOrNull(weights.ffn_gate_bias),
-                                  .reference = reference_};
-  kernels::Multiply({&inner, 1}, activations_, pool_);
+  if (ffn.series > 0) {
+    const kernels::Product products[] = {
+        {.weights = weights.ffn_up.get(), .y = ffn_.get(), .bias = DataOrNull(weights.ffn_up_bias)},
+        {.weights = weights.ffn_gate.get(), .y = gate_.get(), .bias = DataOrNull(weights.ffn_gate_bias)},
+    };
+    kernels::Multiply(std::span(products).first(ffn.kind == FfnKind::kGated ? 2 : 1), activations_, pool_);
+    ActivateSeries(ffn, weights);
+  } else {
+    const kernels::Product inner = {.weights = weights.ffn_up.get(),
+                                    .y = ffn_.get(),
+                                    .bias = DataOrNull(weights.ffn_up_bias),
+                                    .activation = ffn.activation,
+                                    .gate = weights.ffn_gate.get(),
+                                    .gate_bias = DataOrNull(weights.ffn_gate_bias),
+                                    .reference = reference_};
+    kernels::Multiply({&inner, 1}, activations_, pool_);
+  }
   activations_.Set(ffn_.get(), row_count_, ffn.width);
   AddBranch(layer, {.weights = weights.ffn_down.get(),
                     .bias = &weights.ffn_down_bias,
@@ -301,6 +328,20 @@ void Decoder::RunFfn(const LayerDescription& layer) {
                     .sum_norm_weight = &own.ffn_sum_norm,
                     .sum_norm_bias = &own.ffn_sum_norm_bias});
   if (InParallel(layer)) AddToX(branch_.get(), layer.residual_scale);
+}
+
+void Decoder::ActivateSeries(const FfnDescription& ffn, const LayerWeights& weights) {
+  const bool gated = ffn.kind == FfnKind::kGated;
+  const int64_t n = ffn.width;
+  ForRows(row_count_, n * ffn.series, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      float* const up = &ffn_[static_cast<size_t>(r * n)];
+      float* const z = gated ? &gate_[static_cast<size_t>(r * n)] : up;
+      kernels::ActivateSeries(ffn.activation, ffn.series, weights.ffn_series_scale.data(),
+                              weights.ffn_series_bias.data(), z, n, reference_);
+      if (gated) kernels::GateMul(kernels::ActivationKind::kNone, up, z, n, reference_);
+    }
+  });
 }
 
 void Decoder::LookUp(std::span<const BatchSpan> batch) {

@@ -13,6 +13,7 @@
 
 #include <cstdint>
 #include <cstdlib>
+#include <initializer_list>
 #include <memory>
 #include <span>
 #include <vector>
@@ -69,10 +70,16 @@ class Decoder {
   void LookUp(std::span<const BatchSpan> batch);
   // The same with positions, and the step's RoPE angles.
   void Embed(std::span<const BatchSpan> batch);
-  // Drops the rows without logits. After it rows are those of the output, in span order.
-  void KeepLogitRows(std::span<const BatchSpan> batch, int64_t q_width);
+  // Drops the rows without logits of x and of others. After it rows are those of the output, in span order.
+  struct Rows {
+    float* data = nullptr;
+    int64_t width = 0;
+  };
+  void KeepLogitRows(std::span<const BatchSpan> batch, std::initializer_list<Rows> others);
   void RunAttention(std::span<const BatchSpan> batch, const KvCache& cache, size_t layer, bool last);
   void RunFfn(const LayerDescription& layer);
+  // Where the activation is a series: of up, or of the gate, which is left beside it then.
+  void ActivateSeries(const FfnDescription& ffn, const LayerWeights& weights);
   // Queries, keys and values of a row as the projections left them: clipped, normed, rotated.
   void PrepareHeads(const LayerDescription& layer, const LayerWeights& weights, const Rotation& rotation, int64_t row);
   // x += the sublayer's product of activations_, through what the layer does to that first. Where the layer adds
@@ -122,6 +129,8 @@ class Decoder {
   Buffer v_;          // kv_heads · head_dim
   Buffer attention_;  // q_heads · head_dim
   Buffer ffn_;        // activation(gate) · up, ffn_width
+  Buffer gate_;       // the gate by itself, ffn_width; where some layer has a series activation
+  Buffer shortcut_;   // a bottleneck's inside, shortcut_width
   Buffer narrow_;     // embeddings before they are projected, and after; embedding_dim, where that is not model_dim
   Buffer branch_;     // what attention adds, until the FFN has run; model_dim, where some layer needs it
   Buffer logits_;     // [logit_capacity_, vocab]

@@ -105,7 +105,7 @@ NormDescription ReadNorm(GgufKeys& keys, const Family& family) {
           .eps = static_cast<float>(
               keys.Positive(rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon")),
           .weight = family.norm_weight,
-          .bias = !rms && family.norm_weight};
+          .bias = !rms && family.norm_weight && family.norm_bias};
 }
 
 void DescribeLayers(GgufKeys& keys, const Family& family, const NormDescription& norm, ModelDescription& model) {

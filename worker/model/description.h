@@ -86,6 +86,9 @@ struct FfnDescription {
   FfnKind kind = FfnKind::kGated;
   kernels::ActivationKind activation = kernels::ActivationKind::kSilu;
   int width = 0;
+  // Series activation (Wang et al., arXiv 2312.17276): a sum of so many activations, each with a scale and a bias of
+  // its own for every channel, of what the activation is of otherwise; 0: a plain one.
+  int series = 0;
   bool up_bias = false;  // of the gate too
   bool down_bias = false;
 };
@@ -94,6 +97,9 @@ struct FfnDescription {
 struct LayerDescription {
   AttentionDescription attention;
   FfnDescription ffn;
+  // Augmented shortcuts (the same paper): x += up(GELU(down(norm(x)))) beside attention, through a bottleneck of so
+  // many dimensions; 0: none. Only with Residual::kSequential.
+  int shortcut_width = 0;
   NormDescription attention_norm, ffn_norm;            // of what goes in
   NormDescription attention_post_norm, ffn_post_norm;  // of what comes out, before it is added
   NormDescription attention_sum_norm, ffn_sum_norm;    // of x, once it has been added; only with Residual::kSequential

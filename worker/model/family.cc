@@ -2,11 +2,14 @@
 
 #include <cmath>
 #include <utility>
+#include <vector>
 
 namespace linnet::worker {
 namespace {
 
 constexpr float kBigPositive = 1e6f;
+constexpr int64_t kMostRepeats = 16;
+constexpr int64_t kMostShortcut = 1 << 16;
 constexpr int64_t kMostWindow = int64_t{1} << 40;  // may well be above the context
 
 float PositiveFloat(GgufKeys& keys, std::string_view key, double fallback) {
@@ -68,6 +71,33 @@ void Opt(GgufKeys& keys, ModelDescription& model) {
     layer.ffn_sum_norm = std::exchange(layer.ffn_norm, {});
   }
   model.final_norm = {};
+}
+
+// Each stored block runs several times in succession, with a KV cache of its own each time (Liu et al.,
+// arXiv 2402.14905, immediate block-wise sharing).
+void MobileLlm(GgufKeys& keys, ModelDescription& model) {
+  const auto repeat = static_cast<size_t>(keys.IntOr("block_repeat", 1, 1, kMostRepeats));
+  std::vector<LayerDescription> layers;
+  for (const LayerDescription& layer : model.layers) layers.insert(layers.end(), repeat, layer);
+  model.layers = std::move(layers);
+}
+
+// All layers may have the first one's FFN (Thawakar et al., arXiv 2402.16840).
+void MobiLlama(GgufKeys& keys, ModelDescription& model) {
+  if (!keys.BoolOr("feed_forward_shared", false)) return;
+  for (LayerDescription& layer : model.layers) {
+    layer.ffn_weights_of_layer = 0;
+    if (layer.ffn.width == model.layers[0].ffn.width) continue;
+    keys.Complain(keys.Name("feed_forward_shared") + " goes with one feed_forward_length for all layers");
+    return;
+  }
+}
+
+void PanguPi(GgufKeys& keys, ModelDescription& model) {
+  for (LayerDescription& layer : model.layers) {
+    layer.shortcut_width = static_cast<int>(keys.IntOr("shortcut_length", 0, 0, kMostShortcut));
+    layer.ffn.series = static_cast<int>(keys.IntOr("series_activation_count", 0, 0, kMostRepeats));
+  }
 }
 
 // The first Qwen states the width of gate and up together.
@@ -150,6 +180,8 @@ constexpr Family kFamilies[] = {
          "Llama, TinyLlama, SmolLM, SmolLM2, MobileLLaMA, danube, Fox-1, AMD-Llama, Sheared-LLaMA, MiniMA, Mistral",
      .positions = Positions::kRopeNeighbours},
     {.architecture = "minicpm", .models = "MiniCPM", .positions = Positions::kRopeNeighbours, .particulars = MiniCpm},
+    {.architecture = "mobilellm", .models = "MobileLLM", .particulars = MobileLlm},
+    {.architecture = "mobillama", .models = "MobiLlama", .particulars = MobiLlama},
     {.architecture = "nemotron",
      .models = "Nemotron, Minitron",
      .norm = NormKind::kLayer,
@@ -167,6 +199,12 @@ constexpr Family kFamilies[] = {
      .post_norms = true,
      .qk_norm = QkNorm::kOverHeads},
     {.architecture = "openelm", .models = "OpenELM", .qk_norm = QkNorm::kPerHead},
+    // Norms have no bias, those of queries and keys neither.
+    {.architecture = "openlm",
+     .models = "DCLM-1B",
+     .norm = NormKind::kLayer,
+     .norm_bias = false,
+     .qk_norm = QkNorm::kOverHeads},
     {.architecture = "opt",
      .models = "OPT, Galactica",
      .norm = NormKind::kLayer,
@@ -174,6 +212,7 @@ constexpr Family kFamilies[] = {
      .ffn = FfnKind::kPlain,
      .activation = kRelu,
      .particulars = Opt},
+    {.architecture = "pangu_pi", .models = "PanGu-π", .particulars = PanguPi},
     {.architecture = "phi2",
      .models = "Phi-1, Phi-1.5, Phi-2",
      .norm = NormKind::kLayer,

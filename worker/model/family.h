@@ -29,6 +29,7 @@ struct Family {
   std::string_view models;        // who is built so
   NormKind norm = NormKind::kRms;
   bool norm_weight = true;
+  bool norm_bias = true;  // of LayerNorm
   bool pre_norms = true;
   bool post_norms = false;
   bool embedding_norm = false;

@@ -12,8 +12,11 @@
 #include "base/file.h"
 #include "base/strings.h"
 #include "base/testing.h"
+#include "kernels/thread_pool.h"
 #include "worker/gguf/gguf_file.h"
 #include "worker/gguf/gguf_writer.h"
+#include "worker/model/kv_cache.h"
+#include "worker/model/memory_plan.h"
 #include "worker/model/weights.h"
 
 namespace linnet::worker {
@@ -53,6 +56,39 @@ TEST(Family, SlopesOfAHeadCountThatIsNoPowerOfTwo) {
   // 6 heads: those of 4, then every other one of 8.
   EXPECT_THAT(model.layers[0].attention.slopes,
               ElementsAre(1.0f / 4, 1.0f / 16, 1.0f / 64, 1.0f / 256, 1.0f / 2, 1.0f / 8));
+}
+
+TEST(Family, BlocksAreRepeatedInSuccession) {
+  const ModelDescription model = *DescribeModel(*Tiny("mobilellm"));
+  EXPECT_THAT(PerLayer(model, [](auto& l) { return l.weights_of_layer; }), ElementsAre(0, 0, 1, 1, 2, 2));
+  EXPECT_THAT(PerLayer(model, [](auto& l) { return l.ffn_weights_of_layer; }), ElementsAre(0, 0, 1, 1, 2, 2));
+  // Keys and values of each pass: 6 layers of 2 heads of 8.
+  EXPECT_EQ(KvCache::BytesPerToken(model, kernels::DType::kF16), 6 * 2 * 2 * 8 * 2);
+}
+
+TEST(Family, OneFfnServesAllLayers) {
+  const ModelDescription model = *DescribeModel(*Tiny("mobillama"));
+  EXPECT_THAT(PerLayer(model, [](auto& l) { return l.weights_of_layer; }), ElementsAre(0, 1, 2));
+  EXPECT_THAT(PerLayer(model, [](auto& l) { return l.ffn_weights_of_layer; }), ElementsAre(0, 0, 0));
+}
+
+// Weights that layers share are bound, planned for and loaded once, however often they run.
+TEST(BindTensors, SharedWeightsAreResidentOnce) {
+  kernels::ThreadPool pool(1);
+  for (const std::string name : {"mobilellm", "mobillama"}) {
+    const auto file = Tiny(name);
+    const ModelDescription model = *DescribeModel(*file);
+    const auto bindings = *BindTensors(*file, model);
+    uint64_t elements = 0;
+    for (const GgufTensor& tensor : file->tensors()) elements += static_cast<uint64_t>(tensor.elements());
+    const auto precision = kernels::Precision::kReference;
+    EXPECT_EQ(PlanMemory(model, bindings, precision, 1).weights_bytes, elements * sizeof(float));
+    const Weights weights = *LoadWeights(*file, model, bindings, {.precision = precision, .pool = &pool});
+    EXPECT_EQ(weights.bytes, elements * sizeof(float));
+    // 3 blocks are stored, of a Llama that has as many layers as run: 6 of MobileLLM's, of MobiLlama one FFN of 3.
+    const uint64_t attention = 2 * 32 * 32 + 2 * 16 * 32 + 2 * 32, ffn = 3 * 48 * 32;
+    EXPECT_EQ(elements, 288 * 32 + 32 + 3 * attention + (name == "mobilellm" ? 3 : 1) * ffn);
+  }
 }
 
 TEST(BindTensors, RolesShareAFusedTensor) {
@@ -136,14 +172,20 @@ std::string Row(const Family& f) {
   add(attention, layer.attention.softcap > 0, "soft cap");
   add(attention, layer.attention.clip > 0, "clipping");
   add(attention, f.qkv_bias == Biases::kAll, "biases");
+  const LayerDescription& second = model.layers[1];
   const char* const activations[] = {"", "SiLU", "GELU", "GELU by tanh", "quick GELU", "ReLU", "squared ReLU"};
   const std::string ffn =
       base::StrCat(f.ffn == FfnKind::kGated ? "gated " : "plain ", activations[static_cast<size_t>(f.activation)]);
-  add(other, f.norm == NormKind::kLayer, f.norm_weight ? "LayerNorm" : "LayerNorm without weights");
+  add(other, f.norm == NormKind::kLayer,
+      f.norm_weight ? f.norm_bias ? "LayerNorm" : "LayerNorm without biases" : "LayerNorm without weights");
   add(other, f.post_norms, f.pre_norms ? "norms before and after" : "norms after");
   add(other, f.embedding_norm, "embeddings normed");
   add(other, f.residual == Residual::kParallel, "parallel residual of two norms");
   add(other, f.residual == Residual::kParallelOfOneNorm, "parallel residual of one norm");
+  add(other, layer.shortcut_width > 0, "augmented shortcuts");
+  add(other, layer.ffn.series > 0, "series activation");
+  add(other, second.weights_of_layer == 0, "blocks repeated");
+  add(other, second.weights_of_layer != 0 && second.ffn_weights_of_layer == 0, "one FFN for all layers");
   add(other, model.embedding_scale != 1, "scaled embeddings");
   add(other, layer.residual_scale != 1, "scaled residuals");
   add(other, model.output_scale != 1, "scaled logits");

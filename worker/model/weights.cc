@@ -56,6 +56,8 @@ constexpr Place<LayerWeights, Vector> kLayerVectors[] = {
     {TensorRole::kFfnGateBias, &LayerWeights::ffn_gate_bias},
     {TensorRole::kFfnUpBias, &LayerWeights::ffn_up_bias},
     {TensorRole::kFfnDownBias, &LayerWeights::ffn_down_bias},
+    {TensorRole::kFfnSeriesScale, &LayerWeights::ffn_series_scale},
+    {TensorRole::kFfnSeriesBias, &LayerWeights::ffn_series_bias},
     {TensorRole::kFfnPostNorm, &LayerWeights::ffn_post_norm},
     {TensorRole::kFfnSumNorm, &LayerWeights::ffn_sum_norm},
     {TensorRole::kFfnSumNormBias, &LayerWeights::ffn_sum_norm_bias},
@@ -65,6 +67,8 @@ constexpr Place<LayerWeights, MatrixPointer> kLayerMatrices[] = {
     {TensorRole::kK, &LayerWeights::k},
     {TensorRole::kV, &LayerWeights::v},
     {TensorRole::kAttentionOut, &LayerWeights::attention_out},
+    {TensorRole::kShortcutDown, &LayerWeights::shortcut_down},
+    {TensorRole::kShortcutUp, &LayerWeights::shortcut_up},
     {TensorRole::kFfnGate, &LayerWeights::ffn_gate},
     {TensorRole::kFfnUp, &LayerWeights::ffn_up},
     {TensorRole::kFfnDown, &LayerWeights::ffn_down},
@@ -184,6 +188,10 @@ void BindAttention(Binder& binder, const LayerDescription& layer, int block, int
   }
   binder.Matrix(TensorRole::kAttentionOut, block, d, q);
   if (attention.out_bias) binder.Vector(TensorRole::kAttentionOutBias, block, d);
+  if (layer.shortcut_width > 0) {
+    binder.Matrix(TensorRole::kShortcutDown, block, layer.shortcut_width, d);
+    binder.Matrix(TensorRole::kShortcutUp, block, d, layer.shortcut_width);
+  }
   if (layer.attention_post_norm.kind != NormKind::kNone) binder.Vector(TensorRole::kAttentionPostNorm, block, d);
   BindNorm(binder, layer.attention_sum_norm, TensorRole::kAttentionSumNorm, TensorRole::kAttentionSumNormBias, block,
            d);
@@ -202,6 +210,10 @@ void BindFfn(Binder& binder, const FfnDescription& ffn, int block, int64_t d) {
   if (ffn.up_bias) {
     if (gated) binder.Vector(TensorRole::kFfnGateBias, block, ffn.width);
     binder.Vector(TensorRole::kFfnUpBias, block, ffn.width);
+  }
+  if (ffn.series > 0) {
+    binder.Vector(TensorRole::kFfnSeriesScale, block, int64_t{ffn.series} * ffn.width);
+    binder.Vector(TensorRole::kFfnSeriesBias, block, int64_t{ffn.series} * ffn.width);
   }
   binder.Matrix(TensorRole::kFfnDown, block, d, ffn.width);
   if (ffn.down_bias) binder.Vector(TensorRole::kFfnDownBias, block, d);

@@ -26,6 +26,8 @@ struct LayerWeights {
   std::vector<float> q_norm, k_norm;                               // [head_dim] or [heads · head_dim]
   std::unique_ptr<kernels::Matrix> attention_out;                  // [model_dim, q_heads · head_dim]
   std::vector<float> attention_out_bias;                           // [model_dim]
+  std::unique_ptr<kernels::Matrix> shortcut_down;                  // [shortcut_width, model_dim]
+  std::unique_ptr<kernels::Matrix> shortcut_up;                    // [model_dim, shortcut_width]
   std::vector<float> attention_post_norm;                          // [model_dim]
   std::vector<float> attention_sum_norm, attention_sum_norm_bias;  // [model_dim]
   std::vector<float> ffn_norm, ffn_norm_bias;                      // [model_dim]
@@ -33,6 +35,7 @@ struct LayerWeights {
   std::vector<float> ffn_gate_bias, ffn_up_bias;                   // [ffn_width]
   std::unique_ptr<kernels::Matrix> ffn_down;                       // [model_dim, ffn_width]
   std::vector<float> ffn_down_bias;                                // [model_dim]
+  std::vector<float> ffn_series_scale, ffn_series_bias;            // [series, ffn_width]
   std::vector<float> ffn_post_norm;                                // [model_dim]
   std::vector<float> ffn_sum_norm, ffn_sum_norm_bias;              // [model_dim]
 };
