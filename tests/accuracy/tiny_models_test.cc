@@ -59,7 +59,9 @@ class TinyModel : public ::testing::TestWithParam<std::string> {
                    const std::vector<size_t>& chunks) {
     const bool reference = precision == kernels::Precision::kReference;
     Decoder decoder(model, weights, precision, kMaxStep, pool_);
-    auto cache = *worker::KvCache::Create(model, reference ? kernels::DType::kF32 : kernels::DType::kF16, 16);
+    const auto step = static_cast<int64_t>(*std::max_element(chunks.begin(), chunks.end()));
+    auto cache = *worker::KvCache::Create(model, reference ? kernels::DType::kF32 : kernels::DType::kF16, 16,
+                                          {.sequences = 1, .step_tokens = step});
     double worst = 0;
     size_t rows = 0;
     ForEachLogits(decoder, *cache, tokens_, vocab_, chunks, [&](size_t position, std::span<const float> row) {

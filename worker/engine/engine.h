@@ -54,6 +54,7 @@ class EngineSink {
 
 struct EngineLoad {
   uint32_t queued_requests = 0, running_requests = 0, kv_blocks_used = 0, kv_blocks = 0, pending_prefill_tokens = 0;
+  uint64_t kv_bytes = 0;  // of the KV cache, used or not
   double prefill_tokens_per_s = 0, decode_tokens_per_s = 0;
   absl::Duration step_time;
 };

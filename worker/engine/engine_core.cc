@@ -53,7 +53,9 @@ absl::StatusOr<std::unique_ptr<EngineCore>> EngineCore::Create(Model* model, con
         base::StrCat("kv_cache_tokens ", kv_tokens, " cannot hold one context of ", context));
   }
   const int64_t blocks = KvCache::BlocksFor(kv_tokens);
-  LINNET_ASSIGN_OR_RETURN(auto cache, KvCache::Create(model->description(), model->kv_type(), blocks));
+  LINNET_ASSIGN_OR_RETURN(auto cache, KvCache::Create(model->description(), model->kv_type(), blocks,
+                                                      {.sequences = checked.max_running_requests,
+                                                       .step_tokens = checked.step_token_budget}));
   const base::MemoryBudget memory = base::DetectMemoryBudget();
   if (static_cast<uint64_t>(cache->bytes()) > memory.available_bytes) {
     return base::Error(
@@ -73,6 +75,7 @@ EngineCore::EngineCore(Model* model, const Options& options, uint32_t context_to
       clock_(options.clock != nullptr ? options.clock : base::Clock::Real()),
       cache_(std::move(cache)) {
   load_.kv_blocks = static_cast<uint32_t>(cache_->blocks());
+  load_.kv_bytes = static_cast<uint64_t>(cache_->bytes());
 }
 
 EngineCore::~EngineCore() { FailAll(); }
@@ -223,7 +226,7 @@ StepPlan EngineCore::Plan() const {
   std::vector<QueuedView> queued;
   queued.reserve(queued_.size());
   for (const SequencePtr& s : queued_) {
-    queued.push_back({.prompt_tokens = s->prompt_tokens(), .kv_blocks = KvCache::BlocksFor(s->max_total)});
+    queued.push_back({.prompt_tokens = s->prompt_tokens(), .kv_blocks = cache_->BlocksHeld(s->max_total)});
   }
   return PlanStep({.running = running,
                    .queued = queued,

@@ -69,6 +69,24 @@ class EngineCoreTest : public ::testing::Test {
   uint64_t last_id_ = 0;
 };
 
+TEST_F(EngineCoreTest, RequestsHoldTheWindowAndAStep) {
+  // 40 blocks of 32 would be one context of a model without a window.
+  Start({.max_running_requests = 4, .kv_cache_tokens = 1280, .step_token_budget = 64}, {.window = 100});
+  std::vector<std::shared_ptr<RecordingSink>> sinks;
+  for (int i = 0; i < 4; ++i) {
+    EngineRequest request = Request(900, 100);
+    request.ignore_eos = true;
+    sinks.push_back(Submit(std::move(request)));
+  }
+  engine_->Step();
+  EXPECT_EQ(engine_->Load().running_requests, 4u);
+  // 163 tokens in at most 7 blocks.
+  EXPECT_EQ(engine_->Load().kv_blocks_used, 4u * 7);
+  RunUntilIdle();
+  for (const auto& sink : sinks) EXPECT_EQ(sink->tokens.size(), 100u);
+  EXPECT_EQ(engine_->Load().kv_blocks_used, 0u);
+}
+
 TEST_F(EngineCoreTest, PositionsByLengthGoByThePrompt) {
   Start({.step_token_budget = 8});
   auto sink = Submit(Request(21, 4));

@@ -45,13 +45,14 @@ class FakeModel : public Model {
     int vocab = 100;
     int64_t context_tokens = 1024;
     int64_t max_step_tokens = 64;
+    int64_t window = 0;
   };
   explicit FakeModel(const Options& options) : options_(options), tokenizer_(options.vocab), pool_(1) {
     description_.vocab_size = options.vocab;
     description_.model_dim = 8;
     description_.context_tokens = options.context_tokens;
     description_.layers.resize(1);
-    description_.layers[0].attention = {.q_heads = 1, .kv_heads = 1, .head_dim = 8};
+    description_.layers[0].attention = {.q_heads = 1, .kv_heads = 1, .head_dim = 8, .window = options.window};
   }
 
   const ModelDescription& description() const override { return description_; }
@@ -74,8 +75,7 @@ class FakeModel : public Model {
     steps.emplace_back();
     for (const BatchSpan& span : batch) {
       steps.back().push_back(static_cast<int>(span.tokens.size()));
-      CHECK_GE(static_cast<int64_t>(span.kv->blocks.size()) * kBlockTokens,
-               span.first_position + static_cast<int64_t>(span.tokens.size()));
+      CHECK_GE(span.kv->tokens, span.first_position + static_cast<int64_t>(span.tokens.size()));
       if (span.first_position > 0) CHECK_EQ(computed_[span.kv], span.first_position) << "a gap in a sequence";
       sequence_tokens.insert(span.sequence_tokens);
       computed_[span.kv] = span.first_position + static_cast<int64_t>(span.tokens.size());

@@ -31,8 +31,7 @@ class GgufLoader : public VariantLoader {
     loaded->tokenizer = &loaded->model->tokenizer();
     loaded->chat_template = loaded->model->chat_template();
     LINNET_ASSIGN_OR_RETURN(loaded->engine, Engine::Create(loaded->model.get(), request.engine));
-    loaded->kv_bytes = static_cast<uint64_t>(loaded->engine->Load().kv_blocks) * kBlockTokens *
-                       KvCache::BytesPerToken(loaded->model->description(), loaded->model->kv_type());
+    loaded->kv_bytes = loaded->engine->Load().kv_bytes;
     return loaded;
   }
 
