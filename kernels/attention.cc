@@ -44,13 +44,13 @@ struct RowState {
 
 // Adds a part. Parts come in the order of their tokens, everywhere.
 void Merge(const AttentionTable& table, RowState& state, float* out, float part_max, float part_sum,
-           const float* part_out, int head_dim) {
+           const float* part_out, int value_dim) {
   if (part_max == kMinusInfinity) return;
   const float max = std::max(state.max, part_max);
   const float keep = std::exp2(state.max - max), add = std::exp2(part_max - max);
   state.max = max;
   state.sum = state.sum * keep + part_sum * add;
-  table.scale_add(out, keep, part_out, add, head_dim);
+  table.scale_add(out, keep, part_out, add, value_dim);
 }
 
 // A block of query tokens of one span and one key/value head, over the parts [first_part, end_part).
@@ -116,7 +116,8 @@ void RunTask(const Task& task, const AttentionSpan& span, const AttentionParams&
              float* partials, int64_t row_floats) {
   const AttentionTable& table = *kernels.table;
   const KvBlocks& kv = span.kv;
-  const int head_dim = kv.head_dim, group = params.q_heads / kv.kv_heads, rows = task.tokens * group;
+  const int head_dim = kv.head_dim, value_dim = kv.value_dim;
+  const int group = params.q_heads / kv.kv_heads, rows = task.tokens * group;
   const float q_scale = params.softcap > 0 ? params.scale : params.scale * kLog2E;
   thread_local Scratch s;
   s.Fit(rows, head_dim);
@@ -135,7 +136,7 @@ void RunTask(const Task& task, const AttentionSpan& span, const AttentionParams&
     first_seen = std::min(first_seen, FirstVisible(position, params.window));
     end_seen = position + 1;
   }
-  if (task.partial < 0) std::fill_n(s.state_out.begin(), rows * head_dim, 0.0f);
+  if (task.partial < 0) std::fill_n(s.state_out.begin(), rows * value_dim, 0.0f);
   ActivationBlocks q8;
   QuantLayout key_layout;
   if (kv.type == DType::kQ8_0) {
@@ -164,22 +165,22 @@ void RunTask(const Task& task, const AttentionSpan& span, const AttentionParams&
                 .out = s.out.data()});
     for (int r = 0; r < rows; ++r) {
       const auto i = static_cast<size_t>(r);
-      const float* const out = s.out.data() + r * head_dim;
+      const float* const out = s.out.data() + r * value_dim;
       if (task.partial < 0) {
-        Merge(table, s.states[i], s.state_out.data() + r * head_dim, s.max[i], s.sum[i], out, head_dim);
+        Merge(table, s.states[i], s.state_out.data() + r * value_dim, s.max[i], s.sum[i], out, value_dim);
         continue;
       }
       float* const to = partials + (task.partial + (part - task.first_part) * rows + r) * row_floats;
       to[0] = s.max[i];
       to[1] = s.sum[i];
-      std::copy_n(out, head_dim, to + 2);
+      std::copy_n(out, value_dim, to + 2);
     }
   }
   if (task.partial >= 0) return;
   for (int r = 0; r < rows; ++r) {
     float* const out =
-        span.out + (task.first_token + r / group) * span.out_stride + (task.kv_head * group + r % group) * head_dim;
-    table.scale(s.state_out.data() + r * head_dim, 1.0f / s.states[static_cast<size_t>(r)].sum, head_dim, out);
+        span.out + (task.first_token + r / group) * span.out_stride + (task.kv_head * group + r % group) * value_dim;
+    table.scale(s.state_out.data() + r * value_dim, 1.0f / s.states[static_cast<size_t>(r)].sum, value_dim, out);
   }
 }
 
@@ -187,20 +188,20 @@ void RunTask(const Task& task, const AttentionSpan& span, const AttentionParams&
 size_t MergeParts(const AttentionTable& table, const std::vector<Task>& tasks, size_t first, const AttentionSpan& span,
                   int group, const Partials& partials) {
   const Task& task = tasks[first];
-  const int head_dim = span.kv.head_dim, rows = task.tokens * group;
+  const int value_dim = span.kv.value_dim, rows = task.tokens * group;
   size_t end = first;
   while (end < tasks.size() && tasks[end].span == task.span && tasks[end].kv_head == task.kv_head) ++end;
   for (int r = 0; r < rows; ++r) {
-    float* const out = span.out + r / group * span.out_stride + (task.kv_head * group + r % group) * head_dim;
-    std::fill_n(out, head_dim, 0.0f);
+    float* const out = span.out + r / group * span.out_stride + (task.kv_head * group + r % group) * value_dim;
+    std::fill_n(out, value_dim, 0.0f);
     RowState state;
     for (size_t i = first; i < end; ++i) {
       for (int64_t part = 0; part < tasks[i].end_part - tasks[i].first_part; ++part) {
         const float* const row = partials.rows.data() + (tasks[i].partial + part * rows + r) * partials.row_floats;
-        Merge(table, state, out, row[0], row[1], row + 2, head_dim);
+        Merge(table, state, out, row[0], row[1], row + 2, value_dim);
       }
     }
-    table.scale(out, 1.0f / state.sum, head_dim, out);
+    table.scale(out, 1.0f / state.sum, value_dim, out);
   }
   return end;
 }
@@ -212,7 +213,7 @@ void ReferenceRow(const AttentionSpan& span, const AttentionParams& params, int 
   const int kv_head = head / (params.q_heads / kv.kv_heads);
   const int64_t position = span.first_position + token, first = FirstVisible(position, params.window);
   const float* const q = span.q + token * span.q_stride + int64_t{head} * kv.head_dim;
-  float* const out = span.out + token * span.out_stride + int64_t{head} * kv.head_dim;
+  float* const out = span.out + token * span.out_stride + int64_t{head} * kv.value_dim;
   weights.resize(static_cast<size_t>(position + 1 - first));
   float max = kMinusInfinity;
   for (int64_t t = first; t <= position; ++t) {
@@ -226,7 +227,7 @@ void ReferenceRow(const AttentionSpan& span, const AttentionParams& params, int 
   }
   float sum = 0;
   for (float& w : weights) sum += w = std::exp(w - max);
-  for (int d = 0; d < kv.head_dim; ++d) {
+  for (int d = 0; d < kv.value_dim; ++d) {
     float value = 0;
     for (int64_t t = first; t <= position; ++t) {
       value += weights[static_cast<size_t>(t - first)] * LoadValue(kv, kv_head, t, d);
@@ -268,8 +269,9 @@ void Attention(std::span<const AttentionSpan> spans, const AttentionParams& para
   for (size_t i = 0; i < spans.size(); ++i) {
     const AttentionSpan& span = spans[i];
     CHECK_EQ(span.kv.block_tokens % kKeyTile, 0);
+    CHECK_LE(span.kv.value_dim, span.kv.head_dim);
     CHECK_EQ(params.q_heads % span.kv.kv_heads, 0);
-    widest = std::max(widest, span.kv.head_dim);
+    widest = std::max(widest, span.kv.value_dim);
     const int group = params.q_heads / span.kv.kv_heads;
     const int block = std::max(1, kRowsPerTask / group);
     for (int head = 0; head < span.kv.kv_heads; ++head) {

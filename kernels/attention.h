@@ -21,7 +21,7 @@ struct AttentionSpan {
   KvBlocks kv;
   const float* q = nullptr;  // [tokens, q_heads, head_dim] f32
   int64_t q_stride = 0;      // elements from token to token
-  float* out = nullptr;      // [tokens, q_heads, head_dim] f32
+  float* out = nullptr;      // [tokens, q_heads, value_dim] f32
   int64_t out_stride = 0;
   int tokens = 0;
   int64_t first_position = 0;

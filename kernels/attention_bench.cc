@@ -23,7 +23,11 @@ constexpr int kBlockTokens = 32;
 class Caches {
  public:
   Caches(int kv_heads, int head_dim, int64_t tokens) {
-    kv_ = {.type = DType::kF16, .block_tokens = kBlockTokens, .kv_heads = kv_heads, .head_dim = head_dim};
+    kv_ = {.type = DType::kF16,
+           .block_tokens = kBlockTokens,
+           .kv_heads = kv_heads,
+           .head_dim = head_dim,
+           .value_dim = head_dim};
     const int64_t blocks = (tokens + kBlockTokens - 1) / kBlockTokens;
     bytes_ = blocks * kv_.BytesPerBlock();
     const size_t layers = static_cast<size_t>(std::max<int64_t>(1, testing::kStreamBytes / bytes_));

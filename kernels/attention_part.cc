@@ -117,10 +117,10 @@ HWY_NOINLINE void ScoreRows(const T* const* tiles, const T* const* ahead, int co
 template <class T>
 struct PlainValues {
   static constexpr int kBytes = sizeof(T);
-  const T* p;  // [tokens, head_dim]
-  int64_t head_dim;
-  HWY_INLINE VF Load(int64_t t, int d) const { return LoadKv(p + t * head_dim + d); }
-  HWY_INLINE VF LoadN(int64_t t, int d, size_t n) const { return LoadKvN(p + t * head_dim + d, n); }
+  const T* p;  // [tokens, dim]
+  int64_t dim;
+  HWY_INLINE VF Load(int64_t t, int d) const { return LoadKv(p + t * dim + d); }
+  HWY_INLINE VF LoadN(int64_t t, int d, size_t n) const { return LoadKvN(p + t * dim + d, n); }
 };
 struct Q8Values {
   static constexpr int kBytes = 1;
@@ -142,7 +142,7 @@ struct Q8Values {
 // out[r][d ...] += p[r][t] * value[t][d ...] for kVectors vectors of dimensions, tokens in order. The last vector may
 // be short: `last` lanes. `ahead`: as many bytes as the values to prefetch, or null.
 template <int kRows, int kVectors, class V>
-HWY_INLINE void AddValues(const V& values, const std::byte* ahead, int tokens, int d, int head_dim,
+HWY_INLINE void AddValues(const V& values, const std::byte* ahead, int tokens, int d, int value_dim,
                           const float* HWY_RESTRICT p, float* HWY_RESTRICT out, size_t last) {
   constexpr int kAheadBytes = kVectors * kLanes * V::kBytes;
   VF sum[kRows][kVectors];
@@ -150,12 +150,12 @@ HWY_INLINE void AddValues(const V& values, const std::byte* ahead, int tokens, i
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v)
-      sum[r][v] = hn::LoadN(df, out + r * head_dim + d + v * kLanes, v == kVectors - 1 ? last : kLanes);
+      sum[r][v] = hn::LoadN(df, out + r * value_dim + d + v * kLanes, v == kVectors - 1 ? last : kLanes);
   }
   for (int t = 0; t < tokens; ++t) {
     if (ahead != nullptr) {
 #pragma GCC unroll 4
-      for (int i = 0; i < kAheadBytes; i += kLineBytes) hwy::Prefetch(ahead + (t * head_dim + d) * V::kBytes + i);
+      for (int i = 0; i < kAheadBytes; i += kLineBytes) hwy::Prefetch(ahead + (t * value_dim + d) * V::kBytes + i);
     }
     VF value[kVectors];
     if (last == kLanes) {
@@ -176,21 +176,21 @@ HWY_INLINE void AddValues(const V& values, const std::byte* ahead, int tokens, i
   for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
     for (int v = 0; v < kVectors; ++v)
-      hn::StoreN(sum[r][v], df, out + r * head_dim + d + v * kLanes, v == kVectors - 1 ? last : kLanes);
+      hn::StoreN(sum[r][v], df, out + r * value_dim + d + v * kLanes, v == kVectors - 1 ? last : kLanes);
   }
 }
 
 template <int kRows, class V>
-HWY_NOINLINE void AddValuesRows(const V& values, const std::byte* ahead, int tokens, int head_dim, const float* p,
+HWY_NOINLINE void AddValuesRows(const V& values, const std::byte* ahead, int tokens, int value_dim, const float* p,
                                 float* out) {
   constexpr int kVectors = std::clamp(kAccumulators / kRows, 1, 4);
   int d = 0;
-  for (; d + kVectors * kLanes <= head_dim; d += kVectors * kLanes) {
-    AddValues<kRows, kVectors>(values, ahead, tokens, d, head_dim, p, out, kLanes);
+  for (; d + kVectors * kLanes <= value_dim; d += kVectors * kLanes) {
+    AddValues<kRows, kVectors>(values, ahead, tokens, d, value_dim, p, out, kLanes);
   }
-  for (; d < head_dim; d += kLanes) {
-    AddValues<kRows, 1>(values, ahead, tokens, d, head_dim, p, out,
-                        static_cast<size_t>(std::min(kLanes, head_dim - d)));
+  for (; d < value_dim; d += kLanes) {
+    AddValues<kRows, 1>(values, ahead, tokens, d, value_dim, p, out,
+                        static_cast<size_t>(std::min(kLanes, value_dim - d)));
   }
 }
 
@@ -222,8 +222,8 @@ struct ValueStep {
   const float* p;
   template <int kRows>
   HWY_INLINE void Do(int row) const {
-    AddValuesRows<kRows>(values, row == 0 ? ahead : nullptr, tokens, a.kv->head_dim, p + row * kPartTokens,
-                         a.out + row * a.kv->head_dim);
+    AddValuesRows<kRows>(values, row == 0 ? ahead : nullptr, tokens, a.kv->value_dim, p + row * kPartTokens,
+                         a.out + row * a.kv->value_dim);
   }
 };
 
@@ -299,7 +299,7 @@ HWY_INLINE void ScorePart(const AttentionPart& a, const PartRange& range, bool w
     const int64_t token = range.base + t;
     tiles[count] = reinterpret_cast<const T*>(a.kv->KeyTile(a.kv_head, token));
     values[count] =
-        reinterpret_cast<const T*>(a.kv->HeadValues(a.kv_head, token)) + token % a.kv->block_tokens * head_dim;
+        reinterpret_cast<const T*>(a.kv->HeadValues(a.kv_head, token)) + token % a.kv->block_tokens * a.kv->value_dim;
     if (!widen) continue;
     float* const wide = a.wide + count * kKeyTile * head_dim;
     Widen(PlainValues<T>{tiles[count], kKeyTile}, head_dim, kKeyTile, wide);
@@ -331,27 +331,27 @@ HWY_INLINE void ScorePartQ8(const AttentionPart& a, const PartRange& range) {
 }
 
 HWY_INLINE PlainValues<float> ValuesAt(const AttentionPart& a, const float* head, int64_t in_block) {
-  return {head + in_block * a.kv->head_dim, a.kv->head_dim};
+  return {head + in_block * a.kv->value_dim, a.kv->value_dim};
 }
 HWY_INLINE PlainValues<uint16_t> ValuesAt(const AttentionPart& a, const uint16_t* head, int64_t in_block) {
-  return {head + in_block * a.kv->head_dim, a.kv->head_dim};
+  return {head + in_block * a.kv->value_dim, a.kv->value_dim};
 }
 HWY_INLINE Q8Values ValuesAt(const AttentionPart& a, const int8_t* head, int64_t in_block) {
-  const int64_t groups = a.kv->groups();
+  const int64_t groups = a.kv->value_groups();
   const auto* const scales = reinterpret_cast<const uint16_t*>(head + a.kv->block_tokens * groups * kGroup);
   return {head + in_block * groups * kGroup, scales + in_block * groups, groups};
 }
 
 template <class T>
 HWY_INLINE void AddPart(const AttentionPart& a, const PartRange& range, bool widen) {
-  const int head_dim = a.kv->head_dim, block_tokens = a.kv->block_tokens;
-  std::fill(a.out, a.out + a.rows * head_dim, 0.0f);
+  const int value_dim = a.kv->value_dim, block_tokens = a.kv->block_tokens;
+  std::fill(a.out, a.out + a.rows * value_dim, 0.0f);
   for (int t = range.begin; t < range.end;) {
     const int64_t in_block = (range.base + t) % block_tokens;
     const int tokens = static_cast<int>(std::min<int64_t>(range.end - t, block_tokens - in_block));
     const auto values = ValuesAt(a, reinterpret_cast<const T*>(a.kv->HeadValues(a.kv_head, range.base + t)), in_block);
     if (widen) {
-      Widen(values, tokens, head_dim, a.wide + (t - range.begin) * head_dim);
+      Widen(values, tokens, value_dim, a.wide + (t - range.begin) * value_dim);
     } else {
       const int64_t next = range.base + t + kPartTokens;
       const std::byte* const ahead = next < a.next_end ? a.kv->KeyTile(a.kv_head, next) : nullptr;
@@ -360,7 +360,7 @@ HWY_INLINE void AddPart(const AttentionPart& a, const PartRange& range, bool wid
     t += tokens;
   }
   if (!widen) return;
-  const PlainValues<float> wide = {a.wide, head_dim};
+  const PlainValues<float> wide = {a.wide, value_dim};
   ForRowBlocks(0, a.rows, ValueStep<decltype(wide)>{a, wide, nullptr, range.end - range.begin, a.scores + range.begin});
 }
 

@@ -32,11 +32,11 @@ struct AttentionPart {
   float softcap = 0;
   const float* slopes = nullptr;  // [rows], times log2(e): a score gets slope * (token - own position); null: nothing
   float* scores = nullptr;        // scratch [rows, kPartTokens]
-  float* wide = nullptr;          // scratch [kPartTokens, head_dim]
+  float* wide = nullptr;          // scratch [kPartTokens, head_dim], head_dim being at least value_dim
   // Out: maximum of the scores times log2(e), sum of the softmax numerators 2^(that - max), values weighted by them.
   float* max = nullptr;  // [rows]; -infinity: the row sees none of these tokens, and the rest is 0
   float* sum = nullptr;  // [rows]
-  float* out = nullptr;  // [rows, head_dim]
+  float* out = nullptr;  // [rows, value_dim]
 };
 
 struct AttentionTable {

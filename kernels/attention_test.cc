@@ -18,33 +18,39 @@ using testing::ScopedIsa;
 
 // One sequence with its cache filled by StoreKv in uneven pieces. Memory that was never written holds NaNs.
 struct Sequence {
-  Sequence(DType type, int kv_heads, int q_heads, int head_dim, int64_t length, uint32_t seed, int block_tokens = 32)
-      : kv_heads(kv_heads), q_heads(q_heads), head_dim(head_dim), length(length) {
+  Sequence(DType type, int kv_heads, int q_heads, int head_dim, int64_t length, uint32_t seed, int block_tokens = 32,
+           int values = 0)
+      : kv_heads(kv_heads),
+        q_heads(q_heads),
+        head_dim(head_dim),
+        value_dim(values > 0 ? values : head_dim),
+        length(length) {
     std::mt19937 random(seed);
-    kv = {.type = type, .block_tokens = block_tokens, .kv_heads = kv_heads, .head_dim = head_dim};
+    kv = {
+        .type = type, .block_tokens = block_tokens, .kv_heads = kv_heads, .head_dim = head_dim, .value_dim = value_dim};
     const int64_t blocks = (length + block_tokens - 1) / block_tokens;
     memory.assign(static_cast<size_t>(blocks * kv.BytesPerBlock()), std::byte{0xFF});
     for (int64_t b = 0; b < blocks; ++b) pointers.push_back(memory.data() + b * kv.BytesPerBlock());
     kv.blocks = pointers;
-    const int64_t row = int64_t{kv_heads} * head_dim;
+    const int64_t row = int64_t{kv_heads} * head_dim, v_row = int64_t{kv_heads} * value_dim;
     k = RandomFloats(length * row, random);
-    v = RandomFloats(length * row, random);
+    v = RandomFloats(length * v_row, random);
     q = RandomFloats(length * q_heads * head_dim, random, 2.0f);
     for (int64_t at = 0; at < length;) {
       const int n = static_cast<int>(std::min<int64_t>(length - at, 1 + random() % 70));
-      StoreKv(kv, at, n, k.data() + at * row, row, v.data() + at * row, row);
+      StoreKv(kv, at, n, k.data() + at * row, row, v.data() + at * v_row, v_row);
       at += n;
     }
   }
 
   AttentionSpan Span(int64_t first, int tokens, std::vector<float>& out) const {
-    const int64_t row = int64_t{q_heads} * head_dim;
-    out.assign(static_cast<size_t>(tokens * row), NAN);
+    const int64_t row = int64_t{q_heads} * head_dim, out_row = int64_t{q_heads} * value_dim;
+    out.assign(static_cast<size_t>(tokens * out_row), NAN);
     return {.kv = kv,
             .q = q.data() + first * row,
             .q_stride = row,
             .out = out.data(),
-            .out_stride = row,
+            .out_stride = out_row,
             .tokens = tokens,
             .first_position = first};
   }
@@ -55,7 +61,7 @@ struct Sequence {
     return out;
   }
 
-  int kv_heads, q_heads, head_dim;
+  int kv_heads, q_heads, head_dim, value_dim;
   int64_t length;
   KvBlocks kv;
   std::vector<std::byte> memory;
@@ -86,7 +92,7 @@ std::vector<float> Stored(std::vector<float> x, DType type, int head_dim) {
 std::vector<double> Exact(const Sequence& s, int64_t first, int tokens, const AttentionParams& params,
                           bool quantized_queries) {
   std::vector<double> out;
-  const std::vector<float> keys = Stored(s.k, s.kv.type, s.head_dim), values = Stored(s.v, s.kv.type, s.head_dim);
+  const std::vector<float> keys = Stored(s.k, s.kv.type, s.head_dim), values = Stored(s.v, s.kv.type, s.value_dim);
   for (int64_t position = first; position < first + tokens; ++position) {
     for (int h = 0; h < s.q_heads; ++h) {
       const int kv_head = h / (s.q_heads / s.kv_heads);
@@ -113,10 +119,10 @@ std::vector<double> Exact(const Sequence& s, int64_t first, int tokens, const At
         max = std::max(max, score);
       }
       for (double& x : p) sum += x = std::exp(x - max);
-      for (int d = 0; d < s.head_dim; ++d) {
+      for (int d = 0; d < s.value_dim; ++d) {
         double value = 0;
         for (int64_t t = begin; t <= position; ++t)
-          value += p[t - begin] / sum * values[(t * s.kv_heads + kv_head) * s.head_dim + d];
+          value += p[t - begin] / sum * values[(t * s.kv_heads + kv_head) * s.value_dim + d];
         out.push_back(value);
       }
     }
@@ -139,18 +145,32 @@ struct Geometry {
   int kv_heads, q_heads, head_dim;
   int64_t window;
   float softcap;
+  int value_dim = 0;  // 0: head_dim
 };
 constexpr Geometry kGeometries[] = {
-    {DType::kF16, 3, 9, 64, 0, 0},      {DType::kF32, 3, 9, 64, 0, 0},    {DType::kF16, 2, 2, 40, 0, 0},
-    {DType::kF16, 1, 12, 72, 0, 0},     {DType::kF16, 2, 10, 128, 50, 0}, {DType::kF32, 1, 4, 32, 33, 5.0f},
-    {DType::kF16, 2, 4, 256, 0, 20.0f}, {DType::kF16, 1, 64, 8, 0, 0},    {DType::kQ8_0, 3, 9, 64, 0, 0},
-    {DType::kQ8_0, 1, 7, 128, 0, 0},    {DType::kQ8_0, 2, 4, 40, 50, 5},  {DType::kQ8_0, 1, 64, 8, 0, 0},
+    {DType::kF16, 3, 9, 64, 0, 0},
+    {DType::kF32, 3, 9, 64, 0, 0},
+    {DType::kF16, 2, 2, 40, 0, 0},
+    {DType::kF16, 1, 12, 72, 0, 0},
+    {DType::kF16, 2, 10, 128, 50, 0},
+    {DType::kF32, 1, 4, 32, 33, 5.0f},
+    {DType::kF16, 2, 4, 256, 0, 20.0f},
+    {DType::kF16, 1, 64, 8, 0, 0},
+    {DType::kQ8_0, 3, 9, 64, 0, 0},
+    {DType::kQ8_0, 1, 7, 128, 0, 0},
+    {DType::kQ8_0, 2, 4, 40, 50, 5},
+    {DType::kQ8_0, 1, 64, 8, 0, 0},
+    // Latent attention: values are a part of the key.
+    {DType::kF16, 1, 40, 288, 0, 0, 256},
+    {DType::kF32, 1, 6, 44, 0, 0, 36},
+    {DType::kQ8_0, 1, 16, 96, 0, 0, 64},
+    {DType::kF16, 2, 6, 40, 50, 0, 17},
 };
 
 TEST(Attention, AgreesWithTheFormulaOnEveryIsa) {
   ThreadPool pool(2);
   for (const Geometry& g : kGeometries) {
-    const Sequence s(g.type, g.kv_heads, g.q_heads, g.head_dim, 300, 11);
+    const Sequence s(g.type, g.kv_heads, g.q_heads, g.head_dim, 300, 11, 32, g.value_dim);
     AttentionParams params{.q_heads = g.q_heads,
                            .scale = 1 / std::sqrt(static_cast<float>(g.head_dim)),
                            .window = g.window,
@@ -193,10 +213,10 @@ TEST(Attention, AlibiAddsASlopePerHead) {
 TEST(Attention, ATokenDependsNeitherOnItsBatchNorOnThreads) {
   ThreadPool one(1), three(3);
   for (const Geometry& g : kGeometries) {
-    const Sequence s(g.type, g.kv_heads, g.q_heads, g.head_dim, 420, 12),
-        other(g.type, g.kv_heads, g.q_heads, g.head_dim, 150, 13);
+    const Sequence s(g.type, g.kv_heads, g.q_heads, g.head_dim, 420, 12, 32, g.value_dim),
+        other(g.type, g.kv_heads, g.q_heads, g.head_dim, 150, 13, 32, g.value_dim);
     const AttentionParams params{.q_heads = g.q_heads, .scale = 0.1f, .window = g.window, .softcap = g.softcap};
-    const int64_t row = g.q_heads * g.head_dim;
+    const int64_t row = g.q_heads * s.value_dim;
     for (const Isa isa : SupportedIsas()) {
       if (isa == Isa::kScalar) continue;  // one row at a time anyhow
       const ScopedIsa scoped(isa);

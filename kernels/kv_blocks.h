@@ -3,7 +3,7 @@
 // A block holds `block_tokens` consecutive tokens of one layer: the keys of each key/value head, then the values of
 // each. Keys lie in tiles of 16 tokens, so that one vector holds the same dimension of several tokens:
 //
-//   F16, F32   keys [kv_heads, block_tokens / 16, head_dim, 16], values [kv_heads, block_tokens, head_dim]
+//   F16, F32   keys [kv_heads, block_tokens / 16, head_dim, 16], values [kv_heads, block_tokens, value_dim]
 //   Q8_0       8-bit integers with an f16 scale for each token, head and 32 dimensions (the last group padded with
 //              zeros). A tile of keys is a tile of packed Q8_0 weights (quant_pack.h) with tokens for output rows, so
 //              that scores are quantized products; the values of a head are integers [block_tokens, groups * 32], then
@@ -28,10 +28,12 @@ struct KvBlocks {
   DType type = DType::kF16;            // kF16, kF32 or kQ8_0
   int block_tokens = 0;                // a multiple of kKeyTile
   int kv_heads = 0;
-  int head_dim = 0;
+  int head_dim = 0;   // of keys
+  int value_dim = 0;  // of values, at most head_dim
 
   // Of Q8_0: groups of 32 dimensions in a head.
   int64_t groups() const { return (head_dim + kGroup - 1) / kGroup; }
+  int64_t value_groups() const { return (value_dim + kGroup - 1) / kGroup; }
   int64_t ElementBytes() const { return type == DType::kF32 ? 4 : 2; }  // of the other two
   int64_t KeyTileBytes() const;
   int64_t HeadKeyBytes() const { return block_tokens / kKeyTile * KeyTileBytes(); }
@@ -49,7 +51,8 @@ struct KvBlocks {
 };
 
 // Writes keys and values of `tokens` consecutive positions, from `first_position` on, into the blocks.
-// k, v: [tokens, kv_heads, head_dim] f32; strides in elements from token to token. f16 saturates at its largest value.
+// k: [tokens, kv_heads, head_dim], v: [tokens, kv_heads, value_dim] f32; strides in elements from token to token. f16
+// saturates at its largest value.
 void StoreKv(const KvBlocks& kv, int64_t first_position, int tokens, const float* k, int64_t k_stride, const float* v,
              int64_t v_stride);
 

@@ -129,6 +129,12 @@ const Change kChanges[] = {
      [](auto& m, auto& w) { w.layers[1].ffn_series_scale[static_cast<size_t>(m.layers[1].ffn.width)] += 0.3f; }},
     {"one bias of the series activation", [](auto& m) { return First(m).ffn.series > 0; },
      [](auto&, auto& w) { w.layers[2].ffn_series_bias[5] += 0.3f; }},
+    {"eps of the latent norms", [](auto& m) { return First(m).attention.latent.kv_rank > 0; },
+     [](auto& m, auto&) {
+       for (auto& layer : m.layers) layer.attention.latent.norm.eps = 1e-3f;
+     }},
+    {"one weight of a latent norm", [](auto& m) { return First(m).attention.latent.kv_rank > 0; },
+     [](auto&, auto& w) { w.layers[1].kv_down_norm[3] *= 1.1f; }},
     {"no norm behind attention", [](auto& m) { return Has(First(m).attention_post_norm); },
      [](auto& m, auto&) { m.layers[1].attention_post_norm = {}; }},
     {"no norm behind an FFN", [](auto& m) { return Has(First(m).ffn_post_norm); },
@@ -262,9 +268,9 @@ TEST_P(TinyModel, AChangedMechanismShows) {
 
 INSTANTIATE_TEST_SUITE_P(Families, TinyModel,
                          ::testing::Values("bloom", "gemma", "gemma2", "gemma3", "gpt2", "gpt2_gelu", "gptneox",
-                                           "granite", "llama", "llama_dynamic", "llama_yarn", "minicpm", "mobilellm",
-                                           "mobillama", "nemotron", "olmo", "olmo2", "openelm", "openlm", "opt",
-                                           "opt_350m", "opt_gelu", "pangu_pi", "phi2", "phi3", "phi3_long",
+                                           "granite", "llama", "llama_dynamic", "llama_yarn", "minicpm", "minicpm3",
+                                           "mobilellm", "mobillama", "nemotron", "olmo", "olmo2", "openelm", "openlm",
+                                           "opt", "opt_350m", "opt_gelu", "pangu_pi", "phi2", "phi3", "phi3_long",
                                            "phi3_short", "qwen", "qwen2", "qwen3", "qwen_long", "smollm3", "stablelm"),
                          [](const auto& info) { return info.param; });
 

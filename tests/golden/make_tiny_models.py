@@ -62,7 +62,7 @@ def add_tokenizer(writer, pre):
 
 # --- weights ---------------------------------------------------------------------------------------------------------
 
-QUERY_KEY = ("q_proj", "k_proj", "c_attn", "query_key_value", "qkv_proj")
+QUERY_KEY = ("q_proj", "q_b_proj", "kv_b_proj", "k_proj", "c_attn", "query_key_value", "qkv_proj")
 OUT = ("o_proj", "out_proj", "shortcut_up", "down_proj", "proj_2", "c_proj", "dense", "dense_4h_to_h", "fc2")
 EMBEDDINGS = ("embed_tokens", "wte", "embed_in", "word_embeddings", "token_embeddings")
 HEADS = ("lm_head", "embed_out")
@@ -156,6 +156,8 @@ BLOCK = {"input_layernorm": "attn_norm", "ln_1": "attn_norm", "attn_norm": "attn
          "pre_feedforward_layernorm": "ffn_norm", "post_feedforward_layernorm": "post_ffw_norm",
          "gate_proj": "ffn_gate", "up_proj": "ffn_up", "down_proj": "ffn_down", "gate_up_proj": "ffn_up",
          "mlp.c_fc": "ffn_up", "mlp.c_proj": "ffn_down", "dense_h_to_4h": "ffn_up", "dense_4h_to_h": "ffn_down",
+         "q_a_proj": "attn_q_a", "q_a_layernorm": "attn_q_a_norm", "q_b_proj": "attn_q_b",
+         "kv_a_proj_with_mqa": "attn_kv_a_mqa", "kv_a_layernorm": "attn_kv_a_norm", "kv_b_proj": "attn_kv_b",
          "fc1": "ffn_up", "fc2": "ffn_down", "proj_2": "ffn_down"}
 
 
@@ -223,7 +225,7 @@ def tensors_of(tiny):
 def write_gguf(tiny, path):
     config = tiny.model.config
     writer = gguf.GGUFWriter(path, tiny.arch)
-    writer.add_name(f"tiny-{tiny.arch}")
+    writer.add_name(f"tiny-{tiny.arch}".replace("phi3", "phi"))
     writer.add_block_count(config.num_hidden_layers)
     writer.add_context_length(CONTEXT)
     writer.add_embedding_length(config.hidden_size)
@@ -307,10 +309,10 @@ class Gain(torch.nn.LayerNorm):
         super().__init__(n, eps, bias=False)
 
 
-def rotate(x, theta):
+def rotate(x, theta, factors=1.0):
     """RoPE over halves; x: [1, tokens, heads, dim]."""
     n, dim = x.shape[1], x.shape[3]
-    inv_freq = 1.0 / theta ** (torch.arange(0, dim, 2, dtype=torch.float32) / dim)
+    inv_freq = 1.0 / (factors * theta ** (torch.arange(0, dim, 2, dtype=torch.float32) / dim))
     angles = torch.outer(torch.arange(n, dtype=torch.float32), inv_freq)
     cos, sin = (torch.cat([f(angles)] * 2, -1)[None, :, None, :] for f in (torch.cos, torch.sin))
     a, b = x.chunk(2, -1)
@@ -361,16 +363,24 @@ class Block(torch.nn.Module):
         super().__init__()
         self.c, q, kv = c, c.num_attention_heads * c.head_dim, c.num_key_value_heads * c.head_dim
         self.input_layernorm, self.post_attention_layernorm = (c.norm(c.hidden_size, c.eps) for _ in "ap")
+        self.add_attention(c, q, kv)
+        self.shortcuts = torch.nn.ModuleList(Shortcut(c) for _ in range(c.shortcuts))
+        self.mlp = mlp or GatedFfn(c)
+
+    def add_attention(self, c, q, kv):
         self.q_proj = torch.nn.Linear(c.hidden_size, q, bias=c.qkv_bias)
         self.k_proj, self.v_proj = (torch.nn.Linear(c.hidden_size, kv, bias=c.qkv_bias) for _ in "kv")
         self.o_proj = torch.nn.Linear(q, c.hidden_size, bias=False)
         if c.qk_norm:
             self.q_norm, self.k_norm = c.norm(q, c.eps), c.norm(kv, c.eps)
-        self.shortcuts = torch.nn.ModuleList(Shortcut(c) for _ in range(c.shortcuts))
-        self.mlp = mlp or GatedFfn(c)
 
     def forward(self, x):
-        c, n, z = self.c, x.shape[1], self.input_layernorm(x)
+        z, scale = self.input_layernorm(x), self.c.residual_scale
+        x = x + scale * (self.attention(z) + sum(s(z) for s in self.shortcuts))
+        return x + scale * self.mlp(self.post_attention_layernorm(x))
+
+    def attention(self, z):
+        c, n = self.c, z.shape[1]
         q, k, v = self.q_proj(z), self.k_proj(z), self.v_proj(z)
         if c.qk_norm:
             q, k = self.q_norm(q), self.k_norm(k)
@@ -383,8 +393,31 @@ class Block(torch.nn.Module):
         if c.logn_beyond:  # Qwen's logn attention
             position = torch.arange(1, n + 1, dtype=torch.float32)
             q = q * (position.log() / np.log(c.logn_beyond)).clamp(min=1)[None, :, None, None]
-        x = x + self.o_proj(causal_attention(q, k, v, c.head_dim ** -0.5)) + sum(s(z) for s in self.shortcuts)
-        return x + self.mlp(self.post_attention_layernorm(x))
+        return self.o_proj(causal_attention(q, k, v, c.head_dim ** -0.5))
+
+
+class LatentBlock(Block):
+    """Multi-head latent attention (DeepSeek-AI, arXiv 2405.04434) as MiniCPM3 has it."""
+    def add_attention(self, c, q, kv):
+        linear = lambda i, o: torch.nn.Linear(i, o, bias=False)
+        heads = c.num_attention_heads
+        self.q_a_proj, self.q_b_proj = linear(c.hidden_size, c.q_rank), linear(c.q_rank, heads * c.head_dim)
+        self.kv_a_proj_with_mqa = linear(c.hidden_size, c.kv_rank + c.rotary_dim)
+        self.kv_b_proj = linear(c.kv_rank, heads * (c.head_dim - c.rotary_dim + c.value_dim))
+        self.o_proj = linear(heads * c.value_dim, c.hidden_size)
+        self.q_a_layernorm, self.kv_a_layernorm = Rms(c.q_rank, 1e-6), Rms(c.kv_rank, 1e-6)
+
+    def attention(self, z):
+        c, n, plain = self.c, z.shape[1], self.c.head_dim - self.c.rotary_dim
+        turn = lambda x: rotate(x, c.rope_parameters["rope_theta"], c.long_factors)
+        q, q_rotary = self.q_b_proj(self.q_a_layernorm(self.q_a_proj(z))).view(1, n, -1, c.head_dim).split(
+            [plain, c.rotary_dim], -1)
+        latent, k_rotary = self.kv_a_proj_with_mqa(z).split([c.kv_rank, c.rotary_dim], -1)
+        k, v = self.kv_b_proj(self.kv_a_layernorm(latent)).view(1, n, c.num_attention_heads, -1).split(
+            [plain, c.value_dim], -1)
+        k_rotary = turn(k_rotary[:, :, None]).expand(-1, -1, c.num_attention_heads, -1)
+        q, k = torch.cat([q, turn(q_rotary)], -1), torch.cat([k, k_rotary], -1)
+        return self.o_proj(causal_attention(q, k, v, c.head_dim ** -0.5))
 
 
 class Reference(torch.nn.Module):
@@ -394,25 +427,26 @@ class Reference(torch.nn.Module):
         self.config = c
         shared = GatedFfn(c) if c.one_ffn else None
         self.embed_tokens = torch.nn.Embedding(c.vocab_size, c.hidden_size)
-        self.layers = torch.nn.ModuleList(Block(c, shared) for _ in range(c.num_hidden_layers))
+        self.layers = torch.nn.ModuleList(c.block(c, shared) for _ in range(c.num_hidden_layers))
         self.norm = c.norm(c.hidden_size, c.eps)
         if not c.tied:
             self.lm_head = torch.nn.Linear(c.hidden_size, c.vocab_size, bias=False)
 
     def forward(self, ids):
-        x = self.embed_tokens(ids)
+        x = self.embed_tokens(ids) * self.config.embedding_scale
         for layer in self.layers:
             for _ in range(self.config.repeat):
                 x = layer(x)
         head = self.embed_tokens if self.config.tied else self.lm_head
-        return argparse.Namespace(logits=self.norm(x) @ head.weight.T)
+        return argparse.Namespace(logits=self.norm(x) * self.config.output_scale @ head.weight.T)
 
 
 def reference(arch, name="", keys=None, tensors=(), renamed=(), fused_qkv=False, **options):
     c = argparse.Namespace(**dict(
         vocab_size=VOCAB, hidden_size=32, num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=8,
         intermediate_size=48, eps=1e-5, norm=Rms, rope_parameters=rope(), qkv_bias=False, qk_norm=False, tied=True,
-        shortcuts=0, shortcut_dim=0, series=0, one_ffn=False, repeat=1, doubling_beyond=0, logn_beyond=0) | options)
+        shortcuts=0, shortcut_dim=0, series=0, one_ffn=False, repeat=1, doubling_beyond=0, logn_beyond=0, block=Block,
+        embedding_scale=1.0, residual_scale=1.0, output_scale=1.0) | options)
     if c.norm is Rms:
         c.rms_norm_eps = c.eps
     return Tiny(arch, Reference(c), name, final_norm="norm", keys=keys, tensors=tensors or {}, renamed=dict(renamed),
@@ -686,6 +720,25 @@ def mobillama():
                      keys=lambda w, c: w.add_bool("mobillama.feed_forward_shared", True))
 
 
+def minicpm3():
+    # The scales are what readers of such files know without keys.
+    short, long = [1.0, 1.1, 1.2, 1.3], [1.0, 2.0, 4.0, 8.0]
+
+    def keys(writer, c):
+        for key in ("rope.dimension_count", "attention.value_length"):
+            writer.kv_data[0].pop(f"minicpm3.{key}")
+        writer.add_rope_dimension_count(c.rotary_dim)
+        writer.add_rope_scaling_type(gguf.RopeScalingType.LONGROPE)
+        writer.add_rope_scaling_orig_ctx_len(100)
+        writer.add_q_lora_rank(c.q_rank)
+        writer.add_kv_lora_rank(c.kv_rank)
+    return reference("minicpm3", keys=keys, block=LatentBlock, num_key_value_heads=4, head_dim=20, rotary_dim=8,
+                     value_dim=8, q_rank=24, kv_rank=16, eps=1e-3, long_factors=torch.tensor(long),
+                     embedding_scale=12.0, residual_scale=1.4 / 3 ** 0.5, output_scale=256 / 32,
+                     tensors={"rope_factors_short.weight": np.array(short, np.float32),
+                              "rope_factors_long.weight": np.array(long, np.float32)})
+
+
 def openlm():
     return reference("openlm", norm=Gain, num_key_value_heads=4, qk_norm=True, tied=False, fused_qkv=True)
 
@@ -780,7 +833,7 @@ def openelm():
 FAMILIES = [llama, qwen2, bloom, gemma, gemma2, gemma3, gpt2, gptneox, granite, minicpm, nemotron, olmo, olmo2, openelm,
             phi2, phi3, qwen, qwen3, smollm3, stablelm, llama_yarn, llama_dynamic, phi3_long, phi3_short,
             gpt2_gelu, opt, opt_gelu, opt_350m, qwen_long,
-            mobilellm, mobillama, openlm, pangu_pi]
+            mobilellm, mobillama, openlm, pangu_pi, minicpm3]
 
 
 def main():

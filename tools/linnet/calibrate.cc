@@ -74,7 +74,7 @@ class ObservedMatrix : public Matrix {
 
 // The model's weights with an observer around every matrix; `sums` by tensor name. They skip whatever a worker does to
 // load fast: this process reads them once.
-absl::StatusOr<worker::Weights> LoadObserved(const worker::GgufFile& file,
+absl::StatusOr<worker::Weights> LoadObserved(const worker::GgufFile& file, const worker::ModelDescription& model,
                                              const std::vector<worker::TensorBinding>& bindings,
                                              kernels::ThreadPool& pool, std::map<std::string, ColumnSums>& sums) {
   worker::Weights weights;
@@ -84,6 +84,10 @@ absl::StatusOr<worker::Weights> LoadObserved(const worker::GgufFile& file,
       std::vector<float>& values = *worker::VectorOf(weights, binding.role, binding.layer);
       values.resize(static_cast<size_t>(binding.cols));
       kernels::Dequantize(binding.tensor->type, binding.data.data(), binding.cols, values.data());
+      continue;
+    }
+    if (binding.is_blocks()) {  // heads' own products: rounded without weights
+      worker::LoadBlocks(binding, model, kernels::Precision::kFast, weights);
       continue;
     }
     const Matrix::Source source = {
@@ -116,7 +120,7 @@ absl::StatusOr<Calibration> Calibrate(const worker::GgufFile& file, const Calibr
   LINNET_ASSIGN_OR_RETURN(const auto bindings, worker::BindTensors(file, model));
   LINNET_ASSIGN_OR_RETURN(const auto tokens, Tokens(file, options.text));
   std::map<std::string, ColumnSums> sums;
-  LINNET_ASSIGN_OR_RETURN(const worker::Weights weights, LoadObserved(file, bindings, pool, sums));
+  LINNET_ASSIGN_OR_RETURN(const worker::Weights weights, LoadObserved(file, model, bindings, pool, sums));
   worker::Decoder decoder(model, weights, kernels::Precision::kFast, kStepTokens, pool);
   const int64_t sequence_tokens = std::min(kSequenceTokens, model.context_tokens);
   LINNET_ASSIGN_OR_RETURN(const auto cache, worker::KvCache::Create(model, kernels::DType::kF16,

@@ -31,7 +31,7 @@ worker::ModelDescription Description(bool tied) {
     worker::LayerDescription layer;
     layer.attention.q_heads = 4;
     layer.attention.kv_heads = kv_heads;
-    layer.attention.head_dim = 8;
+    layer.attention.head_dim = layer.attention.value_dim = 8;
     layer.ffn.width = 96;
     d.layers.push_back(layer);
   }

@@ -52,7 +52,8 @@ class FakeModel : public Model {
     description_.model_dim = 8;
     description_.context_tokens = options.context_tokens;
     description_.layers.resize(1);
-    description_.layers[0].attention = {.q_heads = 1, .kv_heads = 1, .head_dim = 8, .window = options.window};
+    description_.layers[0].attention = {
+        .q_heads = 1, .kv_heads = 1, .head_dim = 8, .value_dim = 8, .window = options.window};
   }
 
   const ModelDescription& description() const override { return description_; }

@@ -15,7 +15,8 @@ namespace {
 constexpr int64_t kInlineElements = 16 * 1024;
 
 struct Widths {
-  int64_t q = 0, kv = 0, ffn = 0, gate = 0, shortcut = 0;  // the widest layer's
+  // The widest layer's.
+  int64_t q = 0, kv = 0, heads = 0, q_latent = 0, ffn = 0, gate = 0, shortcut = 0;
 };
 
 Widths WidestLayer(const ModelDescription& model) {
@@ -24,6 +25,10 @@ Widths WidestLayer(const ModelDescription& model) {
     const int64_t head_dim = layer.attention.head_dim;
     widths.q = std::max(widths.q, layer.attention.q_heads * head_dim);
     widths.kv = std::max(widths.kv, layer.attention.kv_heads * head_dim);
+    const LatentDescription& latent = layer.attention.latent;
+    const int64_t head = std::max(latent.query_dim(), latent.value_dim);
+    widths.heads = std::max(widths.heads, layer.attention.q_heads * head);
+    widths.q_latent = std::max<int64_t>(widths.q_latent, latent.q_rank);
     widths.ffn = std::max<int64_t>(widths.ffn, layer.ffn.width);
     if (layer.ffn.series > 0) widths.gate = widths.ffn;
     widths.shortcut = std::max<int64_t>(widths.shortcut, layer.shortcut_width);
@@ -50,9 +55,11 @@ int64_t Decoder::ScratchBytes(const ModelDescription& model, int64_t max_step_to
   const Widths widths = WidestLayer(model);
   const int64_t narrow = model.embedding_dim != model.model_dim ? model.embedding_dim : 0;
   // For products, in their form.
-  const int64_t copied = std::max({int64_t{model.model_dim}, narrow, widths.q, widths.ffn, widths.shortcut});
+  const int64_t copied = std::max(
+      {int64_t{model.model_dim}, narrow, widths.q, widths.heads, widths.q_latent, widths.ffn, widths.shortcut});
   const int64_t row = (AnyInParallel(model) ? 3 : 2) * int64_t{model.model_dim} + narrow + 2 * widths.q +
-                      2 * widths.kv + widths.ffn + widths.gate + widths.shortcut + copied;
+                      2 * widths.kv + widths.heads + widths.q_latent + widths.ffn + widths.gate + widths.shortcut +
+                      copied;
   return int64_t{sizeof(float)} * (max_step_tokens * row + model.vocab_size);
 }
 
@@ -91,6 +98,8 @@ Decoder::Decoder(const ModelDescription& model, const Weights& weights, kernels:
   v_ = Allocate(max_step_tokens * widths.kv);
   attention_ = Allocate(max_step_tokens * widths.q);
   ffn_ = Allocate(max_step_tokens * widths.ffn);
+  heads_ = Allocate(max_step_tokens * widths.heads);
+  q_latent_ = Allocate(max_step_tokens * widths.q_latent);
   gate_ = Allocate(max_step_tokens * widths.gate);
   shortcut_ = Allocate(max_step_tokens * widths.shortcut);
   if (weights.embedding_in != nullptr) narrow_ = Allocate(max_step_tokens * model.embedding_dim);
@@ -159,54 +168,63 @@ void Decoder::RunAttention(std::span<const BatchSpan> batch, const KvCache& cach
   const LayerDescription& layer = model_.layers[layer_index];
   const AttentionDescription& attention = layer.attention;
   const LayerWeights& weights = weights_.layers[static_cast<size_t>(layer.weights_of_layer)];
+  const LatentDescription& latent = attention.latent;
   const int64_t q_width = int64_t{attention.q_heads} * attention.head_dim;
-  const int64_t kv_width = int64_t{attention.kv_heads} * attention.head_dim;
+  const int64_t out_width = int64_t{attention.q_heads} * attention.value_dim;
+  const int64_t k_width = int64_t{attention.kv_heads} * attention.head_dim;
+  const int64_t v_width = int64_t{attention.kv_heads} * attention.value_dim;
 
   activations_.Set(Norm(layer.attention_norm, weights.attention_norm, weights.attention_norm_bias, x_.get(), h_.get()),
                    row_count_, model_.model_dim);
-  const kernels::Product products[] = {
-      {.weights = weights.q.get(), .y = q_.get(), .bias = DataOrNull(weights.q_bias)},
-      {.weights = weights.k.get(), .y = k_.get(), .bias = DataOrNull(weights.k_bias)},
-      {.weights = weights.v.get(), .y = v_.get(), .bias = DataOrNull(weights.v_bias)},
-      {.weights = weights.shortcut_down.get(),
-       .y = shortcut_.get(),
-       .activation = kernels::ActivationKind::kGelu,
-       .reference = reference_},
-  };
-  kernels::Multiply(std::span(products).first(layer.shortcut_width > 0 ? 4 : 3), activations_, pool_);
-
+  Project(layer, weights);
   for (size_t s = 0; s < batch.size(); ++s) {
     kv_[s] = cache.Layer(static_cast<int>(layer_index), *batch[s].kv, block_pointers_[s]);
   }
   const Rotation& rotation = rotations_[rotation_of_layer_[layer_index]];
-  ForRows(row_count_, q_width + 2 * kv_width, [&](int64_t begin, int64_t end) {
+  ForRows(row_count_, q_width + k_width + v_width, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; ++r) {
       const Row& row = rows_[static_cast<size_t>(r)];
-      PrepareHeads(layer, weights, rotation, r);
-      kernels::StoreKv(kv_[static_cast<size_t>(row.span)], row.position, 1, &k_[static_cast<size_t>(r * kv_width)],
-                       kv_width, &v_[static_cast<size_t>(r * kv_width)], kv_width);
+      const float* const k = &k_[static_cast<size_t>(r * k_width)];
+      const float* v = &v_[static_cast<size_t>(r * v_width)];
+      if (latent.kv_rank > 0) {
+        PrepareLatent(layer, weights, rotation, r);
+        v = k;  // its beginning
+      } else {
+        PrepareHeads(layer, weights, rotation, r);
+      }
+      kernels::StoreKv(kv_[static_cast<size_t>(row.span)], row.position, 1, k, k_width, v, v_width);
     }
   });
 
   if (last) {
-    KeepLogitRows(batch,
-                  {{.data = q_.get(), .width = q_width}, {.data = shortcut_.get(), .width = layer.shortcut_width}});
+    KeepLogitRows(batch, {{.data = q_.get(), .width = q_width},
+                          {.data = heads_.get(), .width = int64_t{attention.q_heads} * latent.query_dim()},
+                          {.data = shortcut_.get(), .width = layer.shortcut_width}});
   }
   attention_spans_.clear();
   for (size_t s = 0; s < batch.size(); ++s) {
     const int64_t tokens = static_cast<int64_t>(batch[s].tokens.size());
     const int64_t computed = last ? batch[s].logit_rows() : tokens;
     if (computed == 0) continue;
-    const size_t first = static_cast<size_t>(first_row_[s] * q_width);
     attention_spans_.push_back({.kv = kv_[s],
-                                .q = &q_[first],
+                                .q = &q_[static_cast<size_t>(first_row_[s] * q_width)],
                                 .q_stride = q_width,
-                                .out = &attention_[first],
-                                .out_stride = q_width,
+                                .out = &attention_[static_cast<size_t>(first_row_[s] * out_width)],
+                                .out_stride = out_width,
                                 .tokens = static_cast<int>(computed),
                                 .first_position = batch[s].first_position + tokens - computed});
   }
   if (attention_spans_.empty()) return;
+  if (latent.kv_rank > 0) {
+    weights.key_up->Multiply({.x = heads_.get(),
+                              .x_stride = int64_t{attention.q_heads} * latent.query_dim(),
+                              .x_block_stride = latent.query_dim(),
+                              .y = q_.get(),
+                              .y_stride = q_width,
+                              .y_block_stride = attention.head_dim,
+                              .rows = row_count_},
+                             pool_);
+  }
   // Also in reference precision: over f32 keys and values it is f32 throughout, and the plain loops (which the scalar
   // instruction set uses) take minutes for a long text.
   kernels::Attention(attention_spans_,
@@ -216,7 +234,20 @@ void Decoder::RunAttention(std::span<const BatchSpan> batch, const KvCache& cach
                       .softcap = attention.softcap,
                       .slopes = DataOrNull(attention.slopes)},
                      pool_);
-  activations_.Set(attention_.get(), row_count_, q_width);
+  if (latent.kv_rank > 0) {
+    const int64_t width = int64_t{attention.q_heads} * latent.value_dim;
+    weights.value_up->Multiply({.x = attention_.get(),
+                                .x_stride = out_width,
+                                .x_block_stride = attention.value_dim,
+                                .y = heads_.get(),
+                                .y_stride = width,
+                                .y_block_stride = latent.value_dim,
+                                .rows = row_count_},
+                               pool_);
+    activations_.Set(heads_.get(), row_count_, width);
+  } else {
+    activations_.Set(attention_.get(), row_count_, out_width);
+  }
   AddBranch(layer, {.weights = weights.attention_out.get(),
                     .bias = &weights.attention_out_bias,
                     .post_norm = &layer.attention_post_norm,
@@ -228,6 +259,54 @@ void Decoder::RunAttention(std::span<const BatchSpan> batch, const KvCache& cach
   if (layer.shortcut_width == 0) return;
   activations_.Set(shortcut_.get(), row_count_, layer.shortcut_width);
   AddBranch(layer, {.weights = weights.shortcut_up.get()});
+}
+
+void Decoder::Project(const LayerDescription& layer, const LayerWeights& weights) {
+  const LatentDescription& latent = layer.attention.latent;
+  const kernels::Product shortcut = {.weights = weights.shortcut_down.get(),
+                                     .y = shortcut_.get(),
+                                     .activation = kernels::ActivationKind::kGelu,
+                                     .reference = reference_};
+  const size_t without_shortcut = layer.shortcut_width == 0 ? 1 : 0;
+  if (latent.kv_rank == 0) {
+    const kernels::Product products[] = {
+        {.weights = weights.q.get(), .y = q_.get(), .bias = DataOrNull(weights.q_bias)},
+        {.weights = weights.k.get(), .y = k_.get(), .bias = DataOrNull(weights.k_bias)},
+        {.weights = weights.v.get(), .y = v_.get(), .bias = DataOrNull(weights.v_bias)},
+        shortcut};
+    return kernels::Multiply(std::span(products).first(4 - without_shortcut), activations_, pool_);
+  }
+  const kernels::Product down[] = {{.weights = weights.q_down.get(), .y = q_latent_.get()},
+                                   {.weights = weights.kv_down.get(), .y = k_.get()},
+                                   shortcut};
+  kernels::Multiply(std::span(down).first(3 - without_shortcut), activations_, pool_);
+  ForRows(row_count_, latent.q_rank, [&](int64_t begin, int64_t end) {
+    for (int64_t r = begin; r < end; ++r) {
+      float* const q = &q_latent_[static_cast<size_t>(r * latent.q_rank)];
+      NormRow(latent.norm, weights.q_down_norm.data(), nullptr, q, latent.q_rank, q, reference_);
+    }
+  });
+  activations_.Set(q_latent_.get(), row_count_, latent.q_rank);
+  const kernels::Product up = {.weights = weights.q_up.get(), .y = heads_.get()};
+  kernels::Multiply({&up, 1}, activations_, pool_);
+}
+
+void Decoder::PrepareLatent(const LayerDescription& layer, const LayerWeights& weights, const Rotation& rotation,
+                            int64_t row) {
+  const AttentionDescription& attention = layer.attention;
+  const LatentDescription& latent = attention.latent;
+  const int64_t angles = rotation.table.rotary_dim / 2;
+  const float* const cos = &rotation.cos[static_cast<size_t>(row * angles)];
+  const float* const sin = &rotation.sin[static_cast<size_t>(row * angles)];
+  float* const k = &k_[static_cast<size_t>(row * attention.head_dim)];
+  NormRow(latent.norm, weights.kv_down_norm.data(), nullptr, k, latent.kv_rank, k, reference_);
+  kernels::RopeRotate(rotation.table, cos, sin, 1, attention.head_dim, k + latent.kv_rank);
+  for (int64_t head = 0; head < attention.q_heads; ++head) {
+    const int64_t at = row * attention.q_heads + head;
+    float* const q = &q_[static_cast<size_t>(at * attention.head_dim + latent.kv_rank)];
+    std::copy_n(&heads_[static_cast<size_t>(at * latent.query_dim() + latent.plain_dim)], latent.rotary_dim, q);
+    kernels::RopeRotate(rotation.table, cos, sin, 1, attention.head_dim, q);
+  }
 }
 
 void Decoder::PrepareHeads(const LayerDescription& layer, const LayerWeights& weights, const Rotation& rotation,

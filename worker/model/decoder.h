@@ -80,7 +80,11 @@ class Decoder {
   void RunFfn(const LayerDescription& layer);
   // Where the activation is a series: of up, or of the gate, which is left beside it then.
   void ActivateSeries(const FfnDescription& ffn, const LayerWeights& weights);
-  // Queries, keys and values of a row as the projections left them: clipped, normed, rotated.
+  // What attention takes, in q_, k_ and v_, and a bottleneck's inside, out of activations_.
+  void Project(const LayerDescription& layer, const LayerWeights& weights);
+  // The same of a row as the projections left them: clipped, normed, rotated; of latent attention the latent vector in
+  // k_, and of queries in q_ what positions rotate.
+  void PrepareLatent(const LayerDescription& layer, const LayerWeights& weights, const Rotation& rotation, int64_t row);
   void PrepareHeads(const LayerDescription& layer, const LayerWeights& weights, const Rotation& rotation, int64_t row);
   // x += the sublayer's product of activations_, through what the layer does to that first. Where the layer adds
   // attention and FFN to the same x, attention's waits in branch_.
@@ -129,6 +133,8 @@ class Decoder {
   Buffer v_;          // kv_heads · head_dim
   Buffer attention_;  // q_heads · head_dim
   Buffer ffn_;        // activation(gate) · up, ffn_width
+  Buffer heads_;      // of latent attention, q_heads · query_dim, or as many values
+  Buffer q_latent_;   // q_rank
   Buffer gate_;       // the gate by itself, ffn_width; where some layer has a series activation
   Buffer shortcut_;   // a bottleneck's inside, shortcut_width
   Buffer narrow_;     // embeddings before they are projected, and after; embedding_dim, where that is not model_dim

@@ -75,7 +75,8 @@ bool WithBias(const GgufFile& file, Biases biases, TensorRole role) {
 
 AttentionDescription Attention(GgufKeys& keys, const Family& family, int q_heads, int kv_heads, int head_dim,
                                const NormDescription& norm) {
-  AttentionDescription attention = {.q_heads = q_heads, .kv_heads = kv_heads, .head_dim = head_dim};
+  AttentionDescription attention = {
+      .q_heads = q_heads, .kv_heads = kv_heads, .head_dim = head_dim, .value_dim = head_dim};
   if (q_heads % kv_heads != 0) {
     keys.Complain(base::StrCat(keys.Name("attention.head_count"), " ", q_heads, " is not a multiple of ",
                                keys.Name("attention.head_count_kv"), " ", kv_heads));
@@ -92,7 +93,8 @@ AttentionDescription Attention(GgufKeys& keys, const Family& family, int q_heads
 int HeadDim(GgufKeys& keys, int model_dim, int64_t q_heads) {
   const int64_t fallback = std::max<int64_t>(1, model_dim / q_heads);
   const int64_t head_dim = keys.IntOr("attention.key_length", fallback, 2, 4096);
-  if (const int64_t value_length = keys.IntOr("attention.value_length", head_dim, 2, 4096); value_length != head_dim) {
+  const int64_t value_length = keys.IntOr("attention.value_length", head_dim, 2, 4096);
+  if (value_length != head_dim && !keys.Has("attention.kv_lora_rank")) {
     keys.Complain(base::StrCat(keys.Name("attention.value_length"), " ", value_length, " differs from the key length ",
                                head_dim, ", which is not supported"));
   }

@@ -62,10 +62,28 @@ struct RopeDescription {
   bool operator==(const RopeDescription&) const = default;
 };
 
+// Multi-head latent attention (DeepSeek-AI, arXiv 2405.04434, section 2.1): queries come out of a bottleneck, keys and
+// values of all heads out of one latent vector, which is what the cache keeps, with a part of the key that positions
+// rotate. The projections from the latent vector to heads are multiplied into queries and into what attention yields,
+// so that attention itself sees one key/value head: AttentionDescription::head_dim is kv_rank + rotary_dim, its
+// value_dim kv_rank.
+struct LatentDescription {
+  int q_rank = 0;
+  int kv_rank = 0;       // 0: attention is not of this kind
+  int plain_dim = 0;     // of a head's query, without the part that rotates
+  int rotary_dim = 0;    // of that part
+  int value_dim = 0;     // of a head
+  NormDescription norm;  // of both latent vectors
+
+  int query_dim() const { return plain_dim + rotary_dim; }
+};
+
 struct AttentionDescription {
   int q_heads = 0;
   int kv_heads = 0;
-  int head_dim = 0;
+  int head_dim = 0;   // of queries and keys
+  int value_dim = 0;  // at most head_dim
+  LatentDescription latent;
   bool qkv_bias = false;
   bool out_bias = false;
   // Of queries and keys before they are rotated: each head by itself, or all heads as one vector.

@@ -1,5 +1,6 @@
 #include "worker/model/family.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 #include <vector>
@@ -9,6 +10,7 @@ namespace {
 
 constexpr float kBigPositive = 1e6f;
 constexpr int64_t kMostRepeats = 16;
+constexpr int64_t kMostRank = 1 << 14;
 constexpr int64_t kMostShortcut = 1 << 16;
 constexpr int64_t kMostWindow = int64_t{1} << 40;  // may well be above the context
 
@@ -130,6 +132,28 @@ void MiniCpm(GgufKeys& keys, ModelDescription& model) {
   SetScales(keys, model, 12, 1.4 / std::sqrt(static_cast<double>(model.layers.size())), model.model_dim / 256.0);
 }
 
+// Of the same scales, with latent attention. Its norms have an eps that no key states.
+void MiniCpm3(GgufKeys& keys, ModelDescription& model) {
+  MiniCpm(keys, model);
+  const auto q_rank = static_cast<int>(keys.Int("attention.q_lora_rank", 1, kMostRank));
+  const auto kv_rank = static_cast<int>(keys.Int("attention.kv_lora_rank", 1, kMostRank));
+  for (LayerDescription& layer : model.layers) {
+    AttentionDescription& attention = layer.attention;
+    const int64_t value_dim =
+        keys.IntOr("attention.value_length", std::max(1, model.model_dim / attention.q_heads), 1, kMostRank);
+    attention.latent = {.q_rank = q_rank,
+                        .kv_rank = kv_rank,
+                        .plain_dim = attention.head_dim - layer.rope.rotary_dim,
+                        .rotary_dim = layer.rope.rotary_dim,
+                        .value_dim = static_cast<int>(value_dim),
+                        .norm = {.kind = NormKind::kRms, .eps = 1e-6f}};
+    if (attention.latent.plain_dim < 1) keys.Complain(keys.Name("rope.dimension_count") + " leaves nothing of a head");
+    attention.kv_heads = 1;
+    attention.head_dim = kv_rank + layer.rope.rotary_dim;
+    attention.value_dim = kv_rank;
+  }
+}
+
 using enum kernels::ActivationKind;
 
 constexpr Family kFamilies[] = {
@@ -180,6 +204,7 @@ constexpr Family kFamilies[] = {
          "Llama, TinyLlama, SmolLM, SmolLM2, MobileLLaMA, danube, Fox-1, AMD-Llama, Sheared-LLaMA, MiniMA, Mistral",
      .positions = Positions::kRopeNeighbours},
     {.architecture = "minicpm", .models = "MiniCPM", .positions = Positions::kRopeNeighbours, .particulars = MiniCpm},
+    {.architecture = "minicpm3", .models = "MiniCPM3", .particulars = MiniCpm3},
     {.architecture = "mobilellm", .models = "MobileLLM", .particulars = MobileLlm},
     {.architecture = "mobillama", .models = "MobiLlama", .particulars = MobiLlama},
     {.architecture = "nemotron",

@@ -168,6 +168,7 @@ std::string Row(const Family& f) {
   add(attention, f.positions == Positions::kAlibi, "ALiBi");
   add(attention, f.qk_norm == QkNorm::kPerHead, "queries and keys normed per head");
   add(attention, f.qk_norm == QkNorm::kOverHeads, "queries and keys normed over heads");
+  add(attention, layer.attention.latent.kv_rank > 0, "latent keys and values");
   add(attention, layer.attention.window > 0, "windows");
   add(attention, layer.attention.softcap > 0, "soft cap");
   add(attention, layer.attention.clip > 0, "clipping");

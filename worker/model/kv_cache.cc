@@ -19,8 +19,11 @@ namespace {
 constexpr int64_t kAlignment = 64;
 
 int64_t LayerBlockBytes(const AttentionDescription& attention, kernels::DType type) {
-  return kernels::KvBlocks{
-      .type = type, .block_tokens = kBlockTokens, .kv_heads = attention.kv_heads, .head_dim = attention.head_dim}
+  return kernels::KvBlocks{.type = type,
+                           .block_tokens = kBlockTokens,
+                           .kv_heads = attention.kv_heads,
+                           .head_dim = attention.head_dim,
+                           .value_dim = attention.value_dim}
       .BytesPerBlock();
 }
 
@@ -78,7 +81,8 @@ absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Create(const ModelDescription&
     cache->layers_.push_back({.group = g,
                               .offset = group.block_bytes,
                               .kv_heads = layer.attention.kv_heads,
-                              .head_dim = layer.attention.head_dim});
+                              .head_dim = layer.attention.head_dim,
+                              .value_dim = layer.attention.value_dim});
     const int64_t bytes = LayerBlockBytes(layer.attention, type);
     group.block_bytes += (bytes + kAlignment - 1) / kAlignment * kAlignment;
   }
@@ -166,7 +170,8 @@ kernels::KvBlocks KvCache::Layer(int layer, const KvSequence& sequence, std::vec
           .type = type_,
           .block_tokens = kBlockTokens,
           .kv_heads = geometry.kv_heads,
-          .head_dim = geometry.head_dim};
+          .head_dim = geometry.head_dim,
+          .value_dim = geometry.value_dim};
 }
 
 }  // namespace linnet::worker

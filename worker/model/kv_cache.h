@@ -94,7 +94,7 @@ class KvCache {
   struct LayerGeometry {
     size_t group = 0;
     int64_t offset = 0;  // in a block
-    int kv_heads = 0, head_dim = 0;
+    int kv_heads = 0, head_dim = 0, value_dim = 0;
   };
   // The group of layers that keep what this one does, made where there is none yet.
   size_t GroupOf(const LayerDescription& layer, const Limits& limits);

@@ -16,8 +16,8 @@ using ::testing::SizeIs;
 ModelDescription TwoUnequalLayers() {
   ModelDescription model;
   model.layers.resize(2);
-  model.layers[0].attention = {.q_heads = 4, .kv_heads = 2, .head_dim = 20};
-  model.layers[1].attention = {.q_heads = 3, .kv_heads = 1, .head_dim = 64};
+  model.layers[0].attention = {.q_heads = 4, .kv_heads = 2, .head_dim = 20, .value_dim = 20};
+  model.layers[1].attention = {.q_heads = 3, .kv_heads = 1, .head_dim = 64, .value_dim = 64};
   return model;
 }
 
@@ -79,7 +79,8 @@ ModelDescription AlternatingWindows() {
   ModelDescription model;
   model.layers.resize(4);
   for (size_t l = 0; l < 4; ++l) {
-    model.layers[l].attention = {.q_heads = 1, .kv_heads = 1, .head_dim = 16, .window = l % 2 == 0 ? 100 : 0};
+    model.layers[l].attention = {
+        .q_heads = 1, .kv_heads = 1, .head_dim = 16, .value_dim = 16, .window = l % 2 == 0 ? 100 : 0};
   }
   return model;
 }

@@ -30,6 +30,12 @@ enum class TensorRole : uint8_t {
   kVBias,
   kQNorm,
   kKNorm,
+  kQDown,  // of latent attention, as the next five
+  kQDownNorm,
+  kQUp,
+  kKvDown,
+  kKvDownNorm,
+  kKvUp,
   kAttentionOut,
   kAttentionOutBias,
   kShortcutDown,

@@ -48,6 +48,8 @@ constexpr Place<LayerWeights, Vector> kLayerVectors[] = {
     {TensorRole::kQNorm, &LayerWeights::q_norm},
     {TensorRole::kKNorm, &LayerWeights::k_norm},
     {TensorRole::kAttentionOutBias, &LayerWeights::attention_out_bias},
+    {TensorRole::kQDownNorm, &LayerWeights::q_down_norm},
+    {TensorRole::kKvDownNorm, &LayerWeights::kv_down_norm},
     {TensorRole::kAttentionPostNorm, &LayerWeights::attention_post_norm},
     {TensorRole::kAttentionSumNorm, &LayerWeights::attention_sum_norm},
     {TensorRole::kAttentionSumNormBias, &LayerWeights::attention_sum_norm_bias},
@@ -66,6 +68,9 @@ constexpr Place<LayerWeights, MatrixPointer> kLayerMatrices[] = {
     {TensorRole::kQ, &LayerWeights::q},
     {TensorRole::kK, &LayerWeights::k},
     {TensorRole::kV, &LayerWeights::v},
+    {TensorRole::kQDown, &LayerWeights::q_down},
+    {TensorRole::kQUp, &LayerWeights::q_up},
+    {TensorRole::kKvDown, &LayerWeights::kv_down},
     {TensorRole::kAttentionOut, &LayerWeights::attention_out},
     {TensorRole::kShortcutDown, &LayerWeights::shortcut_down},
     {TensorRole::kShortcutUp, &LayerWeights::shortcut_up},
@@ -169,11 +174,20 @@ void BindNorm(Binder& binder, const NormDescription& norm, TensorRole weight, Te
   if (norm.bias) binder.Vector(bias, layer, n);
 }
 
-void BindAttention(Binder& binder, const LayerDescription& layer, int block, int64_t d) {
-  const AttentionDescription& attention = layer.attention;
+void BindLatent(Binder& binder, const AttentionDescription& attention, int block, int64_t d) {
+  const LatentDescription& latent = attention.latent;
+  const int64_t heads = attention.q_heads;
+  binder.Matrix(TensorRole::kQDown, block, latent.q_rank, d);
+  binder.Vector(TensorRole::kQDownNorm, block, latent.q_rank);
+  binder.Matrix(TensorRole::kQUp, block, heads * latent.query_dim(), latent.q_rank);
+  binder.Matrix(TensorRole::kKvDown, block, latent.kv_rank + latent.rotary_dim, d);
+  binder.Vector(TensorRole::kKvDownNorm, block, latent.kv_rank);
+  binder.Matrix(TensorRole::kKvUp, block, heads * (latent.plain_dim + latent.value_dim), latent.kv_rank);
+}
+
+void BindQkv(Binder& binder, const AttentionDescription& attention, int block, int64_t d) {
   const int64_t q = int64_t{attention.q_heads} * attention.head_dim;
   const int64_t kv = int64_t{attention.kv_heads} * attention.head_dim;
-  BindNorm(binder, layer.attention_norm, TensorRole::kAttentionNorm, TensorRole::kAttentionNormBias, block, d);
   binder.Matrix(TensorRole::kQ, block, q, d);
   binder.Matrix(TensorRole::kK, block, kv, d);
   binder.Matrix(TensorRole::kV, block, kv, d);
@@ -186,7 +200,15 @@ void BindAttention(Binder& binder, const LayerDescription& layer, int block, int
     binder.Vector(TensorRole::kQNorm, block, attention.qk_norm_over_heads ? q : attention.head_dim);
     binder.Vector(TensorRole::kKNorm, block, attention.qk_norm_over_heads ? kv : attention.head_dim);
   }
-  binder.Matrix(TensorRole::kAttentionOut, block, d, q);
+}
+
+void BindAttention(Binder& binder, const LayerDescription& layer, int block, int64_t d) {
+  const AttentionDescription& attention = layer.attention;
+  BindNorm(binder, layer.attention_norm, TensorRole::kAttentionNorm, TensorRole::kAttentionNormBias, block, d);
+  const bool latent = attention.latent.kv_rank > 0;
+  latent ? BindLatent(binder, attention, block, d) : BindQkv(binder, attention, block, d);
+  const int value_dim = latent ? attention.latent.value_dim : attention.value_dim;
+  binder.Matrix(TensorRole::kAttentionOut, block, d, int64_t{attention.q_heads} * value_dim);
   if (attention.out_bias) binder.Vector(TensorRole::kAttentionOutBias, block, d);
   if (layer.shortcut_width > 0) {
     binder.Matrix(TensorRole::kShortcutDown, block, layer.shortcut_width, d);
@@ -236,6 +258,8 @@ bool TensorBinding::is_vector() const {
   return Find(kModelVectors, role) != nullptr || Find(kLayerVectors, role) != nullptr;
 }
 
+bool TensorBinding::is_blocks() const { return role == TensorRole::kKvUp; }
+
 absl::StatusOr<std::vector<TensorBinding>> BindTensors(const GgufFile& file, const ModelDescription& model) {
   Binder binder(file);
   const int64_t d = model.model_dim;
@@ -267,10 +291,36 @@ absl::StatusOr<std::vector<TensorBinding>> BindTensors(const GgufFile& file, con
   return binder.Finish();
 }
 
+uint64_t LoadBlocks(const TensorBinding& binding, const ModelDescription& model, kernels::Precision precision,
+                    Weights& weights) {
+  std::vector<float> values(static_cast<size_t>(binding.rows * binding.cols));
+  kernels::Dequantize(binding.tensor->type, binding.data.data(), binding.rows * binding.cols, values.data());
+  const auto owner = std::find_if(model.layers.begin(), model.layers.end(),
+                                  [&](const LayerDescription& l) { return l.weights_of_layer == binding.layer; });
+  LayerWeights& to = weights.layers[static_cast<size_t>(binding.layer)];
+  // Rows of a head: those of its keys, then those of its values, which are turned to [latent, values].
+  const LatentDescription& latent = owner->attention.latent;
+  const int heads = owner->attention.q_heads;
+  const auto plain = static_cast<size_t>(latent.plain_dim), rank = static_cast<size_t>(latent.kv_rank),
+             value_dim = static_cast<size_t>(latent.value_dim);
+  std::vector<float> keys, turned;
+  for (size_t head = 0; head < static_cast<size_t>(heads); ++head) {
+    const float* const key_rows = values.data() + head * (plain + value_dim) * rank;
+    const float* const value_rows = key_rows + plain * rank;
+    keys.insert(keys.end(), key_rows, value_rows);
+    for (size_t i = 0; i < rank; ++i) {
+      for (size_t o = 0; o < value_dim; ++o) turned.push_back(value_rows[o * rank + i]);
+    }
+  }
+  to.key_up = std::make_unique<kernels::BlockDiagonal>(heads, latent.plain_dim, latent.kv_rank, keys, precision);
+  to.value_up = std::make_unique<kernels::BlockDiagonal>(heads, latent.kv_rank, latent.value_dim, turned, precision);
+  return static_cast<uint64_t>(to.key_up->bytes() + to.value_up->bytes());
+}
+
 PackedTable PlanPacked(std::span<const TensorBinding> bindings, kernels::Precision precision) {
   PackedTable table;
   for (const TensorBinding& binding : bindings) {
-    if (binding.is_vector()) continue;
+    if (binding.is_vector() || binding.is_blocks()) continue;
     table.Add(binding.tensor->name, binding.tensor->type, binding.rows, binding.cols, precision);
   }
   return table;
@@ -295,14 +345,17 @@ absl::StatusOr<kernels::AlignedBuffer> ImageMemory(const PackedTable& table, con
 // Loads the matrices and vectors one after the other.
 class Loader {
  public:
-  Loader(const GgufFile& file, const LoadWeightsOptions& options, std::shared_ptr<PackedImage> image, Weights* weights)
-      : file_(file), options_(options), image_(std::move(image)), weights_(*weights) {}
+  Loader(const GgufFile& file, const ModelDescription& model, const LoadWeightsOptions& options,
+         std::shared_ptr<PackedImage> image, Weights* weights)
+      : file_(file), model_(model), options_(options), image_(std::move(image)), weights_(*weights) {}
 
   absl::Status Load(const TensorBinding& binding) {
     if (binding.is_vector()) {
       std::vector<float>& slot = *VectorOf(weights_, binding.role, binding.layer);
       slot = LoadVector(binding);
       weights_.bytes += slot.size() * sizeof(float);
+    } else if (binding.is_blocks()) {
+      weights_.bytes += LoadBlocks(binding, model_, options_.precision, weights_);
     } else {
       absl::StatusOr<std::unique_ptr<kernels::Matrix>> matrix = LoadMatrix(binding);
       if (!matrix.ok()) {
@@ -341,6 +394,7 @@ class Loader {
   }
 
   const GgufFile& file_;
+  const ModelDescription& model_;
   const LoadWeightsOptions& options_;
   const std::shared_ptr<PackedImage> image_;
   Weights& weights_;
@@ -373,7 +427,7 @@ absl::StatusOr<Weights> LoadWeights(const GgufFile& file, const ModelDescription
   weights.packed = image;
 
   uint64_t done = weights.packed_before ? packed : 0;
-  Loader loader(file, options, image, &weights);
+  Loader loader(file, model, options, image, &weights);
   for (size_t i = 0; i < bindings.size(); ++i) {
     const std::span<const std::byte> data = bindings[i].data;
     const bool is_read = weights.packed_before && loader.Packed(bindings[i]) != nullptr;

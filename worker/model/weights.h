@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "kernels/block_diagonal.h"
 #include "kernels/matrix.h"
 #include "kernels/thread_pool.h"
 #include "worker/gguf/gguf_file.h"
@@ -20,15 +21,21 @@ namespace linnet::worker {
 
 // One stored block. What the description has not is empty.
 struct LayerWeights {
-  std::vector<float> attention_norm, attention_norm_bias;          // [model_dim]
-  std::unique_ptr<kernels::Matrix> q, k, v;                        // [heads · head_dim, model_dim]
-  std::vector<float> q_bias, k_bias, v_bias;                       // [heads · head_dim]
-  std::vector<float> q_norm, k_norm;                               // [head_dim] or [heads · head_dim]
-  std::unique_ptr<kernels::Matrix> attention_out;                  // [model_dim, q_heads · head_dim]
-  std::vector<float> attention_out_bias;                           // [model_dim]
-  std::unique_ptr<kernels::Matrix> shortcut_down;                  // [shortcut_width, model_dim]
-  std::unique_ptr<kernels::Matrix> shortcut_up;                    // [model_dim, shortcut_width]
-  std::vector<float> attention_post_norm;                          // [model_dim]
+  std::vector<float> attention_norm, attention_norm_bias;  // [model_dim]
+  std::unique_ptr<kernels::Matrix> q, k, v;                // [heads · head_dim, model_dim]
+  std::vector<float> q_bias, k_bias, v_bias;               // [heads · head_dim]
+  std::vector<float> q_norm, k_norm;                       // [head_dim] or [heads · head_dim]
+  // Of latent attention:
+  std::unique_ptr<kernels::Matrix> q_down, kv_down;  // [q_rank, model_dim], [kv_rank + rotary_dim, model_dim]
+  std::vector<float> q_down_norm, kv_down_norm;      // [q_rank], [kv_rank]
+  std::unique_ptr<kernels::Matrix> q_up;             // [q_heads · query_dim, q_rank]
+  std::unique_ptr<kernels::BlockDiagonal> key_up;    // heads' plain queries to the latent's dimensions
+  std::unique_ptr<kernels::BlockDiagonal> value_up;  // latent values of heads to their values
+  std::unique_ptr<kernels::Matrix> attention_out;    // [model_dim, q_heads · (value_dim of a head)]
+  std::vector<float> attention_out_bias;             // [model_dim]
+  std::unique_ptr<kernels::Matrix> shortcut_down;    // [shortcut_width, model_dim]
+  std::unique_ptr<kernels::Matrix> shortcut_up;      // [model_dim, shortcut_width]
+  std::vector<float> attention_post_norm;            // [model_dim]
   std::vector<float> attention_sum_norm, attention_sum_norm_bias;  // [model_dim]
   std::vector<float> ffn_norm, ffn_norm_bias;                      // [model_dim]
   std::unique_ptr<kernels::Matrix> ffn_gate, ffn_up;               // [ffn_width, model_dim]
@@ -58,7 +65,7 @@ struct Weights {
   bool packed_before = false;  // the image was read, not made
 };
 
-// Where a role's weights go; nullptr: they are a matrix, or a vector. REQUIRES: weights.layers[layer].
+// Where a role's weights go; nullptr: they are something else. REQUIRES: weights.layers[layer].
 std::vector<float>* VectorOf(Weights& weights, TensorRole role, int layer);
 std::unique_ptr<kernels::Matrix>* MatrixOf(Weights& weights, TensorRole role, int layer);
 
@@ -71,11 +78,16 @@ struct TensorBinding {
   int64_t rows = 0, cols = 0;
 
   bool is_vector() const;
+  bool is_blocks() const;  // becomes block-diagonal matrices (LoadBlocks)
 };
 
 // Every tensor that the description asks for, in the order of loading. INVALID_ARGUMENT INVALID_MODEL_FILE lists all
 // that are missing, misshapen, of a type that does not serve, or have no role.
 absl::StatusOr<std::vector<TensorBinding>> BindTensors(const GgufFile& file, const ModelDescription& model);
+
+// The block-diagonal matrices that a binding of such a role becomes; the bytes that they keep resident.
+uint64_t LoadBlocks(const TensorBinding& binding, const ModelDescription& model, kernels::Precision precision,
+                    Weights& weights);
 
 // The table of what is packed of them, in the same order.
 PackedTable PlanPacked(std::span<const TensorBinding> bindings, kernels::Precision precision);
