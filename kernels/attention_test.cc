@@ -161,7 +161,7 @@ constexpr Geometry kGeometries[] = {
     {DType::kQ8_0, 2, 4, 40, 50, 5},
     {DType::kQ8_0, 1, 64, 8, 0, 0},
     // Latent attention: values are a part of the key.
-    {DType::kF16, 1, 40, 288, 0, 0, 256},
+    {DType::kF16, 1, 7, 288, 0, 0, 256},
     {DType::kF32, 1, 6, 44, 0, 0, 36},
     {DType::kQ8_0, 1, 16, 96, 0, 0, 64},
     {DType::kF16, 2, 6, 40, 50, 0, 17},

@@ -95,6 +95,50 @@ TEST_P(TinyModel, ReferenceAgreesHoweverItIsChunked) {
   }
 }
 
+TEST_P(TinyModel, SequencesDoNotTouchEachOther) {
+  const Weights weights = Load(kernels::Precision::kReference);
+  Decoder decoder(model_, weights, kernels::Precision::kReference, kMaxStep, pool_);
+  constexpr int64_t kChunk = 50;
+  auto cache = *worker::KvCache::Create(model_, kernels::DType::kF32, 2 * worker::KvCache::BlocksFor(kMaxStep),
+                                        {.sequences = 2, .step_tokens = kChunk});
+  const auto all = static_cast<int64_t>(tokens_.size());
+  const std::vector<TokenId> others(tokens_.rbegin(), tokens_.rend());
+  worker::KvSequence ours, other;
+  ASSERT_TRUE(cache->Reserve(ours, all));
+  double worst = 0;
+  int64_t others_done = 0;
+  for (int64_t at = 0; at < all; at += kChunk) {
+    // The other one ends in the middle, and one more begins in its place.
+    if (others_done == 0 || at == 3 * kChunk) {
+      cache->Release(other);
+      ASSERT_TRUE(cache->Reserve(other, all));
+      others_done = 0;
+    }
+    const int64_t count = std::min(kChunk, all - at);
+    const auto span = [&](const std::vector<TokenId>& tokens, int64_t begin, int64_t n, worker::KvSequence& kv) {
+      return worker::BatchSpan{.tokens = std::span(tokens).subspan(static_cast<size_t>(begin), static_cast<size_t>(n)),
+                               .first_position = begin,
+                               .kv = &kv,
+                               .logits = worker::BatchSpan::Logits::kAll,
+                               .sequence_tokens = all};
+    };
+    const worker::BatchSpan batch[] = {span(others, others_done, 17, other), span(tokens_, at, count, ours)};
+    others_done += 17;
+    const std::span<const float> logits = decoder.Forward(batch, *cache).logits.subspan(17 * vocab_);
+    for (int64_t i = 0; i < count; ++i) {
+      for (size_t c = 0; c < columns_.size(); ++c) {
+        const float want = logits_[static_cast<size_t>(at + i) * columns_.size() + c];
+        const double off = std::abs(double{logits[static_cast<size_t>(i) * vocab_ + columns_[c]]} - want);
+        worst = std::isnan(off) ? INFINITY : std::max(worst, off);
+      }
+    }
+  }
+  EXPECT_LE(worst / largest_, kReferenceTolerance);
+  cache->Release(ours);
+  cache->Release(other);
+  EXPECT_EQ(cache->free_blocks(), cache->blocks());
+}
+
 TEST_P(TinyModel, FastIsNear) {
   // f16 keys and values, and products of f16 or f32 weights.
   const Weights weights = Load(kernels::Precision::kFast);
@@ -110,6 +154,7 @@ struct Change {
 };
 
 bool Has(const NormDescription& norm) { return norm.kind != NormKind::kNone; }
+bool Recurs(const ModelDescription& model) { return model.layers[0].recurrent.width > 0; }
 const LayerDescription& First(const ModelDescription& model) { return model.layers[0]; }
 
 const Change kChanges[] = {
@@ -217,7 +262,26 @@ const Change kChanges[] = {
      [](auto& m, auto&) { m.layers[0].attention.clip = 0; }},
     {"no queries scaled by their position", [](auto& m) { return First(m).attention.logn_tokens > 0; },
      [](auto& m, auto&) { m.layers[1].attention.logn_tokens = 0; }},
-    {"the scale of scores", [](auto&) { return true; }, [](auto& m, auto&) { m.layers[1].attention.scale *= 1.02f; }},
+    {"the scale of scores", [](auto&) { return true; },
+     [](auto& m, auto&) { m.layers[m.family == "recurrentgemma" ? 2 : 1].attention.scale *= 1.02f; }},
+    {"RoPE theta beside recurrent layers", [](auto& m) { return Recurs(m); },
+     [](auto& m, auto&) { m.layers[2].rope.theta *= 1.1; }},
+    {"RoPE over whole heads beside recurrent layers", [](auto& m) { return Recurs(m); },
+     [](auto& m, auto&) { m.layers[2].rope.rotary_dim = m.layers[2].attention.head_dim; }},
+    {"one weight of the convolution's oldest tap", [](auto& m) { return Recurs(m); },
+     [](auto&, auto& w) { w.layers[1].convolution[3] += 0.3f; }},
+    {"one bias of the convolution", [](auto& m) { return Recurs(m); },
+     [](auto&, auto& w) { w.layers[1].convolution_bias[3] += 0.3f; }},
+    {"one bias of the input gate", [](auto& m) { return Recurs(m); },
+     [](auto&, auto& w) { w.layers[1].input_gate_bias[3] += 0.5f; }},
+    {"one bias of the recurrence gate", [](auto& m) { return Recurs(m); },
+     [](auto&, auto& w) { w.layers[0].recurrence_gate_bias[3] += 0.5f; }},
+    {"one parameter of the recurrence", [](auto& m) { return Recurs(m); },
+     [](auto&, auto& w) { w.layers[0].recurrence_parameter[7] += 0.5f; }},
+    {"another activation beside the recurrence", [](auto& m) { return Recurs(m); },
+     [](auto& m, auto&) { m.layers[0].recurrent.activation = kernels::ActivationKind::kRelu; }},
+    {"gates swapped", [](auto& m) { return Recurs(m); },
+     [](auto&, auto& w) { std::swap(w.layers[1].input_gate, w.layers[1].recurrence_gate); }},
     {"the scale of embeddings", [](auto& m) { return m.embedding_scale != 1; },
      [](auto& m, auto&) { m.embedding_scale = 1; }},
     {"the scale of residuals", [](auto& m) { return First(m).residual_scale != 1; },
@@ -271,7 +335,8 @@ INSTANTIATE_TEST_SUITE_P(Families, TinyModel,
                                            "granite", "llama", "llama_dynamic", "llama_yarn", "minicpm", "minicpm3",
                                            "mobilellm", "mobillama", "nemotron", "olmo", "olmo2", "openelm", "openlm",
                                            "opt", "opt_350m", "opt_gelu", "pangu_pi", "phi2", "phi3", "phi3_long",
-                                           "phi3_short", "qwen", "qwen2", "qwen3", "qwen_long", "smollm3", "stablelm"),
+                                           "phi3_short", "qwen", "qwen2", "qwen3", "qwen_long", "recurrentgemma",
+                                           "smollm3", "stablelm"),
                          [](const auto& info) { return info.param; });
 
 TEST(TinyModels, EveryFamilyHasOne) {

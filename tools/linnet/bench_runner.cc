@@ -33,6 +33,13 @@ void BenchRunner::Fill(int streams, int64_t depth, int64_t tokens) {
 }
 
 double BenchRunner::Decode(int64_t tokens) {
+  if (depth_ > 0 && recurrent_) {
+    // A recurrent state knows no way back.
+    const auto streams = static_cast<int>(streams_.size());
+    const int64_t depth = depth_;
+    Clear();
+    Fill(streams, depth, tokens);
+  }
   std::vector<worker::TokenId> next(streams_.size());
   std::vector<worker::BatchSpan> batch(streams_.size());
   for (size_t s = 0; s < streams_.size(); ++s) next[s] = Token(static_cast<int64_t>(s));

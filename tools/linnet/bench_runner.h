@@ -2,6 +2,7 @@
 // vocabulary, the same every time; decoding is greedy.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <vector>
 
@@ -12,7 +13,11 @@ namespace linnet::cli {
 // One thread. Borrows model and cache, which must outlive it.
 class BenchRunner {
  public:
-  BenchRunner(worker::Model& model, worker::KvCache& cache) : model_(model), cache_(cache) {}
+  BenchRunner(worker::Model& model, worker::KvCache& cache)
+      : model_(model),
+        cache_(cache),
+        recurrent_(std::any_of(model.description().layers.begin(), model.description().layers.end(),
+                               [](const worker::LayerDescription& l) { return l.recurrent.width > 0; })) {}
   ~BenchRunner() { Clear(); }
   BenchRunner(const BenchRunner&) = delete;
   BenchRunner& operator=(const BenchRunner&) = delete;
@@ -38,6 +43,7 @@ class BenchRunner {
 
   worker::Model& model_;
   worker::KvCache& cache_;
+  const bool recurrent_;
   std::vector<worker::KvSequence> streams_;
   int64_t depth_ = 0;  // tokens that each of them holds
 };

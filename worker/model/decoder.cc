@@ -11,12 +11,9 @@
 namespace linnet::worker {
 namespace {
 
-// Elements below which a row operation runs on the calling thread: waking the pool costs more.
-constexpr int64_t kInlineElements = 16 * 1024;
-
 struct Widths {
   // The widest layer's.
-  int64_t q = 0, kv = 0, heads = 0, q_latent = 0, ffn = 0, gate = 0, shortcut = 0;
+  int64_t q = 0, kv = 0, recurrent = 0, heads = 0, q_latent = 0, ffn = 0, gate = 0, shortcut = 0;
 };
 
 Widths WidestLayer(const ModelDescription& model) {
@@ -25,6 +22,7 @@ Widths WidestLayer(const ModelDescription& model) {
     const int64_t head_dim = layer.attention.head_dim;
     widths.q = std::max(widths.q, layer.attention.q_heads * head_dim);
     widths.kv = std::max(widths.kv, layer.attention.kv_heads * head_dim);
+    widths.recurrent = std::max<int64_t>(widths.recurrent, layer.recurrent.width);
     const LatentDescription& latent = layer.attention.latent;
     const int64_t head = std::max(latent.query_dim(), latent.value_dim);
     widths.heads = std::max(widths.heads, layer.attention.q_heads * head);
@@ -56,10 +54,11 @@ int64_t Decoder::ScratchBytes(const ModelDescription& model, int64_t max_step_to
   const int64_t narrow = model.embedding_dim != model.model_dim ? model.embedding_dim : 0;
   // For products, in their form.
   const int64_t copied = std::max(
-      {int64_t{model.model_dim}, narrow, widths.q, widths.heads, widths.q_latent, widths.ffn, widths.shortcut});
+      {int64_t{model.model_dim}, narrow, widths.q, widths.recurrent, widths.heads, widths.q_latent, widths.ffn,
+       widths.shortcut});
   const int64_t row = (AnyInParallel(model) ? 3 : 2) * int64_t{model.model_dim} + narrow + 2 * widths.q +
-                      2 * widths.kv + widths.heads + widths.q_latent + widths.ffn + widths.gate + widths.shortcut +
-                      copied;
+                      2 * widths.kv + 5 * widths.recurrent + widths.heads + widths.q_latent + widths.ffn + widths.gate +
+                      widths.shortcut + copied;
   return int64_t{sizeof(float)} * (max_step_tokens * row + model.vocab_size);
 }
 
@@ -98,6 +97,13 @@ Decoder::Decoder(const ModelDescription& model, const Weights& weights, kernels:
   v_ = Allocate(max_step_tokens * widths.kv);
   attention_ = Allocate(max_step_tokens * widths.q);
   ffn_ = Allocate(max_step_tokens * widths.ffn);
+  for (Buffer& buffer : recurrent_) buffer = Allocate(max_step_tokens * widths.recurrent);
+  for (const LayerDescription& layer : model.layers) {
+    std::vector<float>& decay = decay_.emplace_back();
+    for (const float p : weights.layers[static_cast<size_t>(layer.weights_of_layer)].recurrence_parameter) {
+      decay.push_back(-8 * (std::max(p, 0.0f) + std::log1p(std::exp(-std::abs(p)))));
+    }
+  }
   heads_ = Allocate(max_step_tokens * widths.heads);
   q_latent_ = Allocate(max_step_tokens * widths.q_latent);
   gate_ = Allocate(max_step_tokens * widths.gate);
@@ -105,16 +111,6 @@ Decoder::Decoder(const ModelDescription& model, const Weights& weights, kernels:
   if (weights.embedding_in != nullptr) narrow_ = Allocate(max_step_tokens * model.embedding_dim);
   if (AnyInParallel(model)) branch_ = Allocate(max_step_tokens * model.model_dim);
   rows_.reserve(static_cast<size_t>(max_step_tokens));
-}
-
-template <class F>
-void Decoder::ForRows(int64_t rows, int64_t row_elements, F f) {
-  if (rows * row_elements <= kInlineElements || pool_.threads() == 1) {
-    f(int64_t{0}, rows);
-    return;
-  }
-  const int64_t grain = std::max<int64_t>(1, kInlineElements / row_elements);
-  pool_.ParallelFor(rows, grain, [&](int64_t begin, int64_t end, int) { f(begin, end); });
 }
 
 const float* Decoder::Norm(const NormDescription& norm, const std::vector<float>& weight,
@@ -514,7 +510,12 @@ StepOutput Decoder::Forward(std::span<const BatchSpan> batch, KvCache& cache) {
   Embed(batch);
   for (size_t l = 0; l < model_.layers.size(); ++l) {
     const LayerDescription& layer = model_.layers[l];
-    RunAttention(batch, cache, l, l + 1 == model_.layers.size());
+    const bool last = l + 1 == model_.layers.size();
+    if (layer.recurrent.width > 0) {
+      RunRecurrent(batch, cache, l, last);
+    } else {
+      RunAttention(batch, cache, l, last);
+    }
     if (row_count_ == 0) return {};  // only keys and values were wanted
     RunFfn(layer);
   }

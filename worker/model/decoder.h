@@ -5,12 +5,13 @@
 //                           rows wanted
 //
 // Norms may stand before a sublayer, behind it, or both; the two sublayers may start from the same x; there may be no
-// gate, or other positions than RoPE.
+// gate, or other positions than RoPE. Instead of attention there may be a recurrence.
 //
 // All tokens of a step are rows of the same products, whichever sequence they belong to; only attention looks at spans.
 // In the last layer, rows whose logits nobody wants stop after their keys and values are stored.
 #pragma once
 
+#include <algorithm>
 #include <cstdint>
 #include <cstdlib>
 #include <initializer_list>
@@ -77,6 +78,9 @@ class Decoder {
   };
   void KeepLogitRows(std::span<const BatchSpan> batch, std::initializer_list<Rows> others);
   void RunAttention(std::span<const BatchSpan> batch, const KvCache& cache, size_t layer, bool last);
+  void RunRecurrent(std::span<const BatchSpan> batch, const KvCache& cache, size_t layer, bool last);
+  // Convolution and RG-LRU of the step's rows: recurrent_[0] through [1], [2] and [3] to [1].
+  void Recur(std::span<const BatchSpan> batch, const KvCache& cache, size_t layer);
   void RunFfn(const LayerDescription& layer);
   // Where the activation is a series: of up, or of the gate, which is left beside it then.
   void ActivateSeries(const FfnDescription& ffn, const LayerWeights& weights);
@@ -106,7 +110,16 @@ class Decoder {
                     const float* x, float* y);
   // Calls f(begin, end) over [0, rows), on the calling thread where the work is not worth a parallel region.
   template <class F>
-  void ForRows(int64_t rows, int64_t row_elements, F f);
+  void ForRows(int64_t rows, int64_t row_elements, F f) {
+    if (rows * row_elements <= kInlineElements || pool_.threads() == 1) {
+      f(int64_t{0}, rows);
+      return;
+    }
+    const int64_t grain = std::max<int64_t>(1, kInlineElements / row_elements);
+    pool_.ParallelFor(rows, grain, [&](int64_t begin, int64_t end, int) { f(begin, end); });
+  }
+  // Elements below which a row operation runs on the calling thread: waking the pool costs more.
+  static constexpr int64_t kInlineElements = 16 * 1024;
 
   const ModelDescription& model_;
   const Weights& weights_;
@@ -122,6 +135,7 @@ class Decoder {
   std::vector<kernels::KvBlocks> kv_;                    // of each span, this layer's
   std::vector<std::vector<std::byte*>> block_pointers_;  // of each span
   std::vector<kernels::AttentionSpan> attention_spans_;
+  std::vector<float*> states_;  // of each span, this layer's
   kernels::Activations activations_;
   int64_t row_count_ = 0;
 
@@ -133,13 +147,17 @@ class Decoder {
   Buffer v_;          // kv_heads · head_dim
   Buffer attention_;  // q_heads · head_dim
   Buffer ffn_;        // activation(gate) · up, ffn_width
-  Buffer heads_;      // of latent attention, q_heads · query_dim, or as many values
-  Buffer q_latent_;   // q_rank
-  Buffer gate_;       // the gate by itself, ffn_width; where some layer has a series activation
-  Buffer shortcut_;   // a bottleneck's inside, shortcut_width
-  Buffer narrow_;     // embeddings before they are projected, and after; embedding_dim, where that is not model_dim
-  Buffer branch_;     // what attention adds, until the FFN has run; model_dim, where some layer needs it
-  Buffer logits_;     // [logit_capacity_, vocab]
+  // Of a recurrent layer, its width: inputs, what the convolution makes of them, two gates, what the output is
+  // multiplied by.
+  Buffer recurrent_[5];
+  std::vector<std::vector<float>> decay_;  // of each layer's RG-LRU: -8 softplus(parameter)
+  Buffer heads_;                           // of latent attention, q_heads · query_dim, or as many values
+  Buffer q_latent_;                        // q_rank
+  Buffer gate_;                            // the gate by itself, ffn_width; where some layer has a series activation
+  Buffer shortcut_;                        // a bottleneck's inside, shortcut_width
+  Buffer narrow_;  // embeddings before they are projected, and after; embedding_dim, where that is not model_dim
+  Buffer branch_;  // what attention adds, until the FFN has run; model_dim, where some layer needs it
+  Buffer logits_;  // [logit_capacity_, vocab]
   int64_t logit_capacity_ = 0;
 
   kernels::BestOutputs output_;

@@ -90,6 +90,19 @@ AttentionDescription Attention(GgufKeys& keys, const Family& family, int q_heads
   return attention;
 }
 
+RecurrentDescription ReadRecurrent(GgufKeys& keys, int model_dim, kernels::ActivationKind activation) {
+  const auto width = static_cast<int>(keys.IntOr("rglru.width", model_dim, 1, kMaxDim));
+  const auto heads = static_cast<int>(keys.Int("rglru.head_count", 1, kMaxHeads));
+  if (width % heads != 0) {
+    keys.Complain(base::StrCat(keys.Name("rglru.width"), " ", width, " is not a multiple of ",
+                               keys.Name("rglru.head_count"), " ", heads));
+  }
+  return {.width = width,
+          .heads = heads,
+          .taps = static_cast<int>(keys.IntOr("rglru.conv_kernel", 4, 1, 64)),
+          .activation = activation};
+}
+
 int HeadDim(GgufKeys& keys, int model_dim, int64_t q_heads) {
   const int64_t fallback = std::max<int64_t>(1, model_dim / q_heads);
   const int64_t head_dim = keys.IntOr("attention.key_length", fallback, 2, 4096);
@@ -114,7 +127,9 @@ void DescribeLayers(GgufKeys& keys, const Family& family, const NormDescription&
   const int64_t layers = keys.Int("block_count", 1, kMaxLayers);
   const std::vector<int64_t> q_heads = keys.IntPerLayer("attention.head_count", layers, 1, kMaxHeads);
   const std::vector<int64_t> kv_heads =
-      keys.Has("attention.head_count_kv") ? keys.IntPerLayer("attention.head_count_kv", layers, 1, kMaxHeads) : q_heads;
+      keys.Has("attention.head_count_kv")
+          ? keys.IntPerLayer("attention.head_count_kv", layers, family.recurrent_layers ? 0 : 1, kMaxHeads)
+          : q_heads;
   const std::vector<int64_t> widths = keys.IntPerLayer("feed_forward_length", layers, 1, kMaxDim);
   const int head_dim = HeadDim(keys, model.model_dim, q_heads[0]);
   const bool with_rope = family.positions == Positions::kRopeHalves || family.positions == Positions::kRopeNeighbours;
@@ -130,8 +145,14 @@ void DescribeLayers(GgufKeys& keys, const Family& family, const NormDescription&
                .up_bias = WithBias(keys.file(), family.other_biases, TensorRole::kFfnUpBias),
                .down_bias = WithBias(keys.file(), family.other_biases, TensorRole::kFfnDownBias)};
   for (size_t l = 0; l < static_cast<size_t>(layers); ++l) {
-    layer.attention =
-        Attention(keys, family, static_cast<int>(q_heads[l]), static_cast<int>(kv_heads[l]), head_dim, norm);
+    if (kv_heads[l] == 0) {
+      layer.attention = {};
+      layer.recurrent = ReadRecurrent(keys, model.model_dim, family.activation);
+    } else {
+      layer.attention =
+          Attention(keys, family, static_cast<int>(q_heads[l]), static_cast<int>(kv_heads[l]), head_dim, norm);
+      layer.recurrent = {};
+    }
     layer.ffn.width = static_cast<int>(widths[l]);
     layer.weights_of_layer = layer.ffn_weights_of_layer = static_cast<int>(l);
     model.layers.push_back(layer);

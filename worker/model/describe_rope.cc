@@ -56,10 +56,11 @@ RopeScaling ReadScaling(GgufKeys& keys) {
 void ReadYarn(GgufKeys& keys, RopeDescription& rope) {
   rope.beta_fast = keys.PositiveOr("rope.scaling.yarn_beta_fast", rope.beta_fast);
   rope.beta_slow = keys.PositiveOr("rope.scaling.yarn_beta_slow", rope.beta_slow);
-  if (rope.factor > 1) rope.magnitude *= static_cast<float>(1 + 0.1 * std::log(rope.factor));
+  const double by_factor = rope.factor > 1 ? 1 + 0.1 * std::log(rope.factor) : 1;
+  rope.magnitude *= static_cast<float>(keys.PositiveOr("rope.scaling.yarn_attn_factor", by_factor));
   // Variants of some mixtures of experts.
-  for (const std::string_view key : {"rope.scaling.yarn_log_multiplier", "rope.scaling.yarn_ext_factor",
-                                     "rope.scaling.yarn_attn_factor", "rope.scaling.yarn_truncate"}) {
+  for (const std::string_view key :
+       {"rope.scaling.yarn_log_multiplier", "rope.scaling.yarn_ext_factor", "rope.scaling.yarn_truncate"}) {
     if (keys.Has(key)) keys.Complain(base::StrCat(keys.Name(key), " is not supported"));
   }
 }

@@ -100,6 +100,17 @@ struct AttentionDescription {
   std::vector<float> slopes;
 };
 
+// What stands in attention's place in a recurrent layer (De et al., arXiv 2402.19427, section 2.4):
+// out(RG-LRU(convolution(x(input))) · activation(y(input))). Its state is as large whatever came before.
+struct RecurrentDescription {
+  int width = 0;  // 0: the layer has attention
+  int heads = 0;  // blocks of the gates' matrices
+  int taps = 0;   // of the convolution along the sequence: the token itself and those before it
+  kernels::ActivationKind activation = kernels::ActivationKind::kGeluTanh;
+
+  int64_t StateFloats() const { return int64_t{width} * taps; }  // RG-LRU's, and the inputs of taps - 1 tokens
+};
+
 struct FfnDescription {
   FfnKind kind = FfnKind::kGated;
   kernels::ActivationKind activation = kernels::ActivationKind::kSilu;
@@ -114,6 +125,7 @@ struct FfnDescription {
 // One decoder block. Layers may differ in every respect (layer-wise scaling, alternating windows).
 struct LayerDescription {
   AttentionDescription attention;
+  RecurrentDescription recurrent;
   FfnDescription ffn;
   // Augmented shortcuts (the same paper): x += up(GELU(down(norm(x)))) beside attention, through a bottleneck of so
   // many dimensions; 0: none. Only with Residual::kSequential.

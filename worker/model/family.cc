@@ -1,6 +1,7 @@
 #include "worker/model/family.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <utility>
 #include <vector>
@@ -41,6 +42,17 @@ void Gemma3(GgufKeys& keys, ModelDescription& model) {
     layer.rope.theta = theta;
     layer.rope.scaling = RopeScaling::kNone;
     layer.rope.factor = 1;
+  }
+}
+
+void RecurrentGemma(GgufKeys& keys, ModelDescription& model) {
+  model.output_softcap = PositiveFloat(keys, "final_logit_softcapping", 30);
+  // Its embeddings are multiplied by what bf16 keeps of the root, whatever the type of the rest.
+  const auto bits = std::bit_cast<uint32_t>(model.embedding_scale);
+  model.embedding_scale = std::bit_cast<float>((bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u);
+  const int64_t window = keys.Int("attention.sliding_window", 1, kMostWindow);
+  for (LayerDescription& layer : model.layers) {
+    if (layer.recurrent.width == 0) layer.attention.window = window;
   }
 }
 
@@ -251,6 +263,14 @@ constexpr Family kFamilies[] = {
     {.architecture = "qwen", .models = "Qwen", .qkv_bias = Biases::kAll, .particulars = Qwen},
     {.architecture = "qwen2", .models = "Qwen1.5, Qwen2, Qwen2.5", .qkv_bias = Biases::kAll},
     {.architecture = "qwen3", .models = "Qwen3", .qk_norm = QkNorm::kPerHead},
+    {.architecture = "recurrentgemma",
+     .models = "RecurrentGemma",
+     .qkv_bias = Biases::kNone,
+     .other_biases = Biases::kAll,
+     .activation = kGeluTanh,
+     .recurrent_layers = true,
+     .scaled_embeddings = true,
+     .particulars = RecurrentGemma},
     {.architecture = "smollm3", .models = "SmolLM3", .positions = Positions::kRopeNeighbours, .particulars = SmolLm3},
     {.architecture = "stablelm", .models = "StableLM, StableLM 2", .norm = NormKind::kLayer, .particulars = StableLm},
 };

@@ -41,6 +41,7 @@ struct Family {
   FfnKind ffn = FfnKind::kGated;
   kernels::ActivationKind activation = kernels::ActivationKind::kSilu;
   Residual residual = Residual::kSequential;
+  bool recurrent_layers = false;   // those without key/value heads
   bool scaled_embeddings = false;  // by sqrt(model_dim)
   // Reads what else its keys say, once all of the above is filled in; may be null.
   void (*particulars)(GgufKeys& keys, ModelDescription& model) = nullptr;

@@ -4,6 +4,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <algorithm>
 #include <memory>
 #include <string>
 
@@ -11,10 +12,8 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/strings.h"
-#include "base/testing.h"
 #include "kernels/thread_pool.h"
 #include "worker/gguf/gguf_file.h"
-#include "worker/gguf/gguf_writer.h"
 #include "worker/model/kv_cache.h"
 #include "worker/model/memory_plan.h"
 #include "worker/model/weights.h"
@@ -116,33 +115,33 @@ TEST(BindTensors, AFusedTensorOfTooFewRowsIsRefused) {
               HasSubstr("blk.2.attn_qkv.weight has shape [64, 128], should have [64, 192]"));
 }
 
-TEST(DescribeModel, MissingPositionsAreNamed) {
-  std::string bytes = *base::ReadFile("tests/golden/tiny/gpt2.gguf");
-  bytes.replace(bytes.find("position_embd.weight"), 20, "position_embx.weight");
+// What is said of a tiny model's file in which the last `from` is `to`, as long.
+std::string Complaint(const std::string& name, std::string_view from, std::string_view to) {
+  std::string bytes = *base::ReadFile(base::StrCat("tests/golden/tiny/", name, ".gguf"));
+  bytes.replace(bytes.rfind(from), from.size(), to);
   const auto file = *GgufFile::Parse({reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()}, "test.gguf");
-  EXPECT_THAT(std::string(DescribeModel(*file).status().message()),
-              HasSubstr("tensor position_embd.weight is missing"));
+  return std::string(DescribeModel(*file).status().message());
 }
 
-absl::StatusOr<ModelDescription> Gpt2WithActivation(std::string_view value) {
-  const auto tiny = Tiny("gpt2");
-  base::FileTree files;
-  const std::string path = files.Path("gpt2.gguf");
-  GgufMetadata metadata = GgufMetadata::CopyOf(*tiny);
-  metadata.SetString("gpt2.hidden_activation", value);
-  std::vector<GgufTensorPlan> plans;
-  for (const GgufTensor& tensor : tiny->tensors()) plans.push_back({tensor.name, tensor.type, tensor.dims});
-  auto writer = *GgufWriter::Create(path, metadata, plans);
-  for (const GgufTensor& tensor : tiny->tensors()) EXPECT_TRUE(writer->Append(tensor.data).ok());
-  EXPECT_TRUE(writer->Finish().ok());
-  return DescribeModel(**GgufFile::Open(path));
+TEST(DescribeModel, MissingPositionsAreNamed) {
+  EXPECT_THAT(Complaint("gpt2", "position_embd.weight", "position_embx.weight"),
+              HasSubstr("tensor position_embd.weight is missing"));
 }
 
 TEST(DescribeModel, AFileMayNameItsActivation) {
   EXPECT_EQ(DescribeModel(*Tiny("gpt2"))->layers[0].ffn.activation, kernels::ActivationKind::kGeluTanh);
-  EXPECT_EQ(Gpt2WithActivation("gelu")->layers[0].ffn.activation, kernels::ActivationKind::kGelu);
-  EXPECT_THAT(std::string(Gpt2WithActivation("softplus").status().message()),
-              HasSubstr("gpt2.hidden_activation \"softplus\" is not supported (gelu, "));
+  EXPECT_EQ(DescribeModel(*Tiny("gpt2_gelu"))->layers[0].ffn.activation, kernels::ActivationKind::kGelu);
+}
+
+TEST(DescribeModel, WhatIsNotSupportedIsNamed) {
+  EXPECT_THAT(Complaint("gpt2_gelu", "gelu", "mish"),
+              HasSubstr("gpt2.hidden_activation \"mish\" is not supported (gelu, gelu_tanh, relu,"));
+  EXPECT_THAT(Complaint("llama_yarn", "yarn\x19", "yard\x19"),
+              HasSubstr("llama.rope.scaling.type \"yard\" is not supported (none, linear, yarn, longrope, dynamic, "));
+  EXPECT_THAT(Complaint("phi3_long", "rope_factors_short.weight", "rope_factors_shirt.weight"),
+              HasSubstr("RoPE by length needs the tensors rope_factors_short.weight and rope_factors_long.weight"));
+  EXPECT_THAT(Complaint("recurrentgemma", "rglru.head_count", "rglru.head_caunt"),
+              HasSubstr("recurrentgemma.rglru.head_count"));
 }
 
 TEST(DescribeModel, AnUnknownArchitectureIsNamedWithThoseThatAreKnown) {
@@ -157,7 +156,9 @@ TEST(DescribeModel, AnUnknownArchitectureIsNamedWithThoseThatAreKnown) {
 
 std::string Row(const Family& f) {
   const ModelDescription model = *DescribeModel(*Tiny(std::string(f.architecture)));
-  const LayerDescription& layer = model.layers[0];
+  // Where there are recurrent layers too, one that is not.
+  const LayerDescription& layer =
+      *std::find_if(model.layers.begin(), model.layers.end(), [](auto& l) { return l.recurrent.width == 0; });
   std::vector<std::string> attention, other;
   const auto add = [](std::vector<std::string>& to, bool has, const char* what) {
     if (has) to.emplace_back(what);
@@ -183,6 +184,7 @@ std::string Row(const Family& f) {
   add(other, f.embedding_norm, "embeddings normed");
   add(other, f.residual == Residual::kParallel, "parallel residual of two norms");
   add(other, f.residual == Residual::kParallelOfOneNorm, "parallel residual of one norm");
+  add(other, f.recurrent_layers, "recurrent layers");
   add(other, layer.shortcut_width > 0, "augmented shortcuts");
   add(other, layer.ffn.series > 0, "series activation");
   add(other, second.weights_of_layer == 0, "blocks repeated");

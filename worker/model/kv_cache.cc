@@ -5,6 +5,7 @@
 #include <algorithm>
 #include <cerrno>
 #include <cstring>
+#include <limits>
 #include <utility>
 
 #include "absl/log/check.h"
@@ -17,6 +18,8 @@ namespace {
 
 // Each layer's part of a block begins at a cache line.
 constexpr int64_t kAlignment = 64;
+// In front of a recurrent layer's state: how many tokens are in it.
+constexpr int64_t kStateHeader = kAlignment;
 
 int64_t LayerBlockBytes(const AttentionDescription& attention, kernels::DType type) {
   return kernels::KvBlocks{.type = type,
@@ -31,7 +34,9 @@ int64_t LayerBlockBytes(const AttentionDescription& attention, kernels::DType ty
 
 int64_t KvCache::BytesPerToken(const ModelDescription& model, kernels::DType type) {
   int64_t bytes = 0;
-  for (const LayerDescription& layer : model.layers) bytes += LayerBlockBytes(layer.attention, type);
+  for (const LayerDescription& layer : model.layers) {
+    if (layer.recurrent.width == 0) bytes += LayerBlockBytes(layer.attention, type);
+  }
   return (bytes + kBlockTokens - 1) / kBlockTokens;
 }
 
@@ -41,11 +46,13 @@ int64_t KvCache::Group::BlocksFor(int64_t tokens) const {
 }
 
 size_t KvCache::GroupOf(const LayerDescription& layer, const Limits& limits) {
-  const int64_t window = limits.step_tokens > 0 ? layer.attention.window : 0;
+  const bool recurrent = layer.recurrent.width > 0;
+  const int64_t window = limits.step_tokens > 0 && !recurrent ? layer.attention.window : 0;
   for (size_t g = 0; g < groups_.size(); ++g) {
-    if (groups_[g].window == window) return g;
+    if (groups_[g].recurrent == recurrent && groups_[g].window == window) return g;
   }
-  Group group = {.window = window};
+  Group group = {.recurrent = recurrent, .window = window};
+  if (recurrent) group.ring_blocks = 1;
   // A step reads from the window before its first token to its last one, and that many tokens lie in at most so many
   // blocks.
   if (window > 0) group.ring_blocks = (window + limits.step_tokens - 1 + kBlockTokens - 2) / kBlockTokens + 1;
@@ -54,9 +61,11 @@ size_t KvCache::GroupOf(const LayerDescription& layer, const Limits& limits) {
 }
 
 void KvCache::OrderGroups() {
-  const auto most = std::max_element(groups_.begin(), groups_.end(), [](const Group& a, const Group& b) {
-    return b.window == 0 ? a.window != 0 : a.window != 0 && a.window < b.window;
-  });
+  const auto keeps = [](const Group& g) {
+    return g.ring_blocks > 0 ? g.ring_blocks : std::numeric_limits<int64_t>::max();
+  };
+  const auto most = std::max_element(groups_.begin(), groups_.end(),
+                                     [&](const Group& a, const Group& b) { return keeps(a) < keeps(b); });
   const auto first = static_cast<size_t>(most - groups_.begin());
   std::swap(groups_[0], groups_[first]);
   for (LayerGeometry& layer : layers_) {
@@ -83,7 +92,8 @@ absl::StatusOr<std::unique_ptr<KvCache>> KvCache::Create(const ModelDescription&
                               .kv_heads = layer.attention.kv_heads,
                               .head_dim = layer.attention.head_dim,
                               .value_dim = layer.attention.value_dim});
-    const int64_t bytes = LayerBlockBytes(layer.attention, type);
+    const int64_t bytes = group.recurrent ? kStateHeader + layer.recurrent.StateFloats() * int64_t{sizeof(float)}
+                                          : LayerBlockBytes(layer.attention, type);
     group.block_bytes += (bytes + kAlignment - 1) / kAlignment * kAlignment;
   }
   cache->OrderGroups();
@@ -154,6 +164,13 @@ void KvCache::Release(KvSequence& sequence) {
     DCHECK_LE(static_cast<int64_t>(groups_[g].free.size()), groups_[g].blocks);
   }
   sequence = {};
+}
+
+KvCache::State KvCache::LayerState(int layer, const KvSequence& sequence) const {
+  const LayerGeometry& geometry = layers_[static_cast<size_t>(layer)];
+  const Group& group = groups_[geometry.group];
+  std::byte* const at = group.memory + sequence.blocks[geometry.group][0] * group.block_bytes + geometry.offset;
+  return {.tokens = reinterpret_cast<int64_t*>(at), .values = reinterpret_cast<float*>(at + kStateHeader)};
 }
 
 kernels::KvBlocks KvCache::Layer(int layer, const KvSequence& sequence, std::vector<std::byte*>& pointers) const {

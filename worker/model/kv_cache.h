@@ -66,12 +66,20 @@ class KvCache {
   kernels::DType type() const { return type_; }
   // Of a whole context.
   static int64_t BlocksFor(int64_t tokens) { return (tokens + kBlockTokens - 1) / kBlockTokens; }
-  // Bytes of one token over all layers, windows left aside.
+  // Bytes of one token over all layers, windows and states left aside.
   static int64_t BytesPerToken(const ModelDescription& model, kernels::DType type);
 
   // Makes room for positions 0 ... tokens - 1. False, and nothing changed, where too few blocks are free.
   bool Reserve(KvSequence& sequence, int64_t tokens);
   void Release(KvSequence& sequence);
+
+  // A recurrent layer's state of a sequence: RecurrentDescription::StateFloats of them, behind how many tokens are in
+  // it. What a sequence's first token finds there means nothing.
+  struct State {
+    int64_t* tokens = nullptr;
+    float* values = nullptr;
+  };
+  State LayerState(int layer, const KvSequence& sequence) const;
 
   // One layer's view of a sequence. `pointers` is storage for the result's block pointers and must live as long as it.
   // Of a layer with a window, blocks before it are those that were written since.
@@ -82,6 +90,7 @@ class KvCache {
 
   // Layers that keep equally much.
   struct Group {
+    bool recurrent = false;   // a block is a state
     int64_t window = 0;       // of its layers; 0: the whole context
     int64_t ring_blocks = 0;  // the most that a sequence holds; 0: as many as it has tokens
     int64_t block_bytes = 0;

@@ -141,6 +141,36 @@ TEST(KvCache, WhereAllLayersHaveAWindowItsBlocksCount) {
   EXPECT_TRUE(cache->Reserve(one_more, 1));
 }
 
+TEST(KvCache, RecurrentLayersKeepAStateForEachSequence) {
+  ModelDescription model = AlternatingWindows();
+  model.layers[0].attention = model.layers[2].attention = {};
+  model.layers[0].recurrent = model.layers[2].recurrent = {.width = 24, .heads = 2, .taps = 4};
+  auto cache = *KvCache::Create(model, kernels::DType::kF16, 64, {.sequences = 3, .step_tokens = 30});
+  constexpr int64_t kLayerBlock = kBlockTokens * 2 * 16 * 2, kState = 64 + 24 * 4 * sizeof(float);
+  EXPECT_EQ(cache->bytes(), 64 * 2 * kLayerBlock + 3 * 2 * kState);
+  EXPECT_EQ(KvCache::BytesPerToken(model, kernels::DType::kF16), 2 * 2 * 16 * 2);
+  KvSequence a, b;
+  ASSERT_TRUE(cache->Reserve(a, 1000));
+  ASSERT_TRUE(cache->Reserve(b, 10));
+  EXPECT_THAT(a.blocks, ElementsAre(SizeIs(32), SizeIs(1)));
+  float value = 0;
+  for (const KvSequence* sequence : {&a, &b}) {
+    for (const int layer : {0, 2}) {
+      const KvCache::State state = cache->LayerState(layer, *sequence);
+      *state.tokens = static_cast<int64_t>(++value);
+      std::fill_n(state.values, 24 * 4, value);
+    }
+  }
+  value = 0;
+  for (const KvSequence* sequence : {&a, &b}) {
+    for (const int layer : {0, 2}) {
+      const KvCache::State state = cache->LayerState(layer, *sequence);
+      EXPECT_EQ(*state.tokens, static_cast<int64_t>(++value));
+      for (int i = 0; i < 24 * 4; ++i) ASSERT_EQ(state.values[i], value);
+    }
+  }
+}
+
 TEST(KvCache, RefusesTypesAndSizes) {
   EXPECT_FALSE(KvCache::Create(TwoUnequalLayers(), kernels::DType::kQ4_0, 4).ok());
   EXPECT_FALSE(KvCache::Create(TwoUnequalLayers(), kernels::DType::kF16, 0).ok());

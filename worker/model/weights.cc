@@ -50,6 +50,14 @@ constexpr Place<LayerWeights, Vector> kLayerVectors[] = {
     {TensorRole::kAttentionOutBias, &LayerWeights::attention_out_bias},
     {TensorRole::kQDownNorm, &LayerWeights::q_down_norm},
     {TensorRole::kKvDownNorm, &LayerWeights::kv_down_norm},
+    {TensorRole::kRecurrentXBias, &LayerWeights::recurrent_x_bias},
+    {TensorRole::kRecurrentYBias, &LayerWeights::recurrent_y_bias},
+    {TensorRole::kConvolution, &LayerWeights::convolution},
+    {TensorRole::kConvolutionBias, &LayerWeights::convolution_bias},
+    {TensorRole::kInputGateBias, &LayerWeights::input_gate_bias},
+    {TensorRole::kRecurrenceGateBias, &LayerWeights::recurrence_gate_bias},
+    {TensorRole::kRecurrenceParameter, &LayerWeights::recurrence_parameter},
+    {TensorRole::kRecurrentOutBias, &LayerWeights::recurrent_out_bias},
     {TensorRole::kAttentionPostNorm, &LayerWeights::attention_post_norm},
     {TensorRole::kAttentionSumNorm, &LayerWeights::attention_sum_norm},
     {TensorRole::kAttentionSumNormBias, &LayerWeights::attention_sum_norm_bias},
@@ -72,6 +80,9 @@ constexpr Place<LayerWeights, MatrixPointer> kLayerMatrices[] = {
     {TensorRole::kQUp, &LayerWeights::q_up},
     {TensorRole::kKvDown, &LayerWeights::kv_down},
     {TensorRole::kAttentionOut, &LayerWeights::attention_out},
+    {TensorRole::kRecurrentX, &LayerWeights::recurrent_x},
+    {TensorRole::kRecurrentY, &LayerWeights::recurrent_y},
+    {TensorRole::kRecurrentOut, &LayerWeights::recurrent_out},
     {TensorRole::kShortcutDown, &LayerWeights::shortcut_down},
     {TensorRole::kShortcutUp, &LayerWeights::shortcut_up},
     {TensorRole::kFfnGate, &LayerWeights::ffn_gate},
@@ -202,14 +213,39 @@ void BindQkv(Binder& binder, const AttentionDescription& attention, int block, i
   }
 }
 
-void BindAttention(Binder& binder, const LayerDescription& layer, int block, int64_t d) {
-  const AttentionDescription& attention = layer.attention;
-  BindNorm(binder, layer.attention_norm, TensorRole::kAttentionNorm, TensorRole::kAttentionNormBias, block, d);
+void BindRecurrent(Binder& binder, const RecurrentDescription& recurrent, int block, int64_t d) {
+  const int64_t width = recurrent.width;
+  binder.Matrix(TensorRole::kRecurrentX, block, width, d);
+  binder.Vector(TensorRole::kRecurrentXBias, block, width);
+  binder.Matrix(TensorRole::kRecurrentY, block, width, d);
+  binder.Vector(TensorRole::kRecurrentYBias, block, width);
+  binder.Vector(TensorRole::kConvolution, block, recurrent.taps * width);
+  binder.Vector(TensorRole::kConvolutionBias, block, width);
+  binder.Matrix(TensorRole::kInputGate, block, width, width / recurrent.heads);
+  binder.Vector(TensorRole::kInputGateBias, block, width);
+  binder.Matrix(TensorRole::kRecurrenceGate, block, width, width / recurrent.heads);
+  binder.Vector(TensorRole::kRecurrenceGateBias, block, width);
+  binder.Vector(TensorRole::kRecurrenceParameter, block, width);
+  binder.Matrix(TensorRole::kRecurrentOut, block, d, width);
+  binder.Vector(TensorRole::kRecurrentOutBias, block, d);
+}
+
+void BindHeads(Binder& binder, const AttentionDescription& attention, int block, int64_t d) {
   const bool latent = attention.latent.kv_rank > 0;
   latent ? BindLatent(binder, attention, block, d) : BindQkv(binder, attention, block, d);
   const int value_dim = latent ? attention.latent.value_dim : attention.value_dim;
   binder.Matrix(TensorRole::kAttentionOut, block, d, int64_t{attention.q_heads} * value_dim);
   if (attention.out_bias) binder.Vector(TensorRole::kAttentionOutBias, block, d);
+}
+
+// Attention, or what stands in its place.
+void BindAttention(Binder& binder, const LayerDescription& layer, int block, int64_t d) {
+  BindNorm(binder, layer.attention_norm, TensorRole::kAttentionNorm, TensorRole::kAttentionNormBias, block, d);
+  if (layer.recurrent.width > 0) {
+    BindRecurrent(binder, layer.recurrent, block, d);
+  } else {
+    BindHeads(binder, layer.attention, block, d);
+  }
   if (layer.shortcut_width > 0) {
     binder.Matrix(TensorRole::kShortcutDown, block, layer.shortcut_width, d);
     binder.Matrix(TensorRole::kShortcutUp, block, d, layer.shortcut_width);
@@ -258,7 +294,9 @@ bool TensorBinding::is_vector() const {
   return Find(kModelVectors, role) != nullptr || Find(kLayerVectors, role) != nullptr;
 }
 
-bool TensorBinding::is_blocks() const { return role == TensorRole::kKvUp; }
+bool TensorBinding::is_blocks() const {
+  return role == TensorRole::kKvUp || role == TensorRole::kInputGate || role == TensorRole::kRecurrenceGate;
+}
 
 absl::StatusOr<std::vector<TensorBinding>> BindTensors(const GgufFile& file, const ModelDescription& model) {
   Binder binder(file);
@@ -298,6 +336,12 @@ uint64_t LoadBlocks(const TensorBinding& binding, const ModelDescription& model,
   const auto owner = std::find_if(model.layers.begin(), model.layers.end(),
                                   [&](const LayerDescription& l) { return l.weights_of_layer == binding.layer; });
   LayerWeights& to = weights.layers[static_cast<size_t>(binding.layer)];
+  if (binding.role != TensorRole::kKvUp) {
+    auto& gate = binding.role == TensorRole::kInputGate ? to.input_gate : to.recurrence_gate;
+    gate =
+        std::make_unique<kernels::BlockDiagonal>(owner->recurrent.heads, binding.cols, binding.cols, values, precision);
+    return static_cast<uint64_t>(gate->bytes());
+  }
   // Rows of a head: those of its keys, then those of its values, which are turned to [latent, values].
   const LatentDescription& latent = owner->attention.latent;
   const int heads = owner->attention.q_heads;
