@@ -681,9 +681,10 @@ def openelm():
 
 
 FAMILIES = [llama, qwen2, bloom, gemma, gemma2, gemma3, gpt2, gptneox, granite, minicpm, nemotron, olmo, olmo2, openelm,
-            phi2, phi3, qwen, qwen3, smollm3, stablelm, llama_yarn, llama_dynamic, phi3_long, phi3_short,
-            gpt2_gelu, opt, opt_gelu, opt_350m, qwen_long,
-            mobilellm, mobillama, openlm, pangu_pi, minicpm3, recurrentgemma]
+            phi2, phi3, qwen, qwen3, smollm3, stablelm]
+# What came later, variants of the above among them. Their place is their seed.
+MORE = [llama_yarn, llama_dynamic, phi3_long, phi3_short, gpt2_gelu, opt, opt_gelu, opt_350m, qwen_long, mobilellm, mobillama,
+        openlm, pangu_pi, minicpm3, recurrentgemma]
 
 
 def main():
@@ -694,7 +695,7 @@ def main():
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     torch.set_num_threads(1)
-    for i, family in enumerate(FAMILIES):
+    for i, family in enumerate(FAMILIES + MORE):
         if options.only is None or family.__name__ in options.only:
             make(family(), options.seed * 1000 + i, options.out)
 

@@ -53,9 +53,8 @@ int64_t Decoder::ScratchBytes(const ModelDescription& model, int64_t max_step_to
   const Widths widths = WidestLayer(model);
   const int64_t narrow = model.embedding_dim != model.model_dim ? model.embedding_dim : 0;
   // For products, in their form.
-  const int64_t copied = std::max(
-      {int64_t{model.model_dim}, narrow, widths.q, widths.recurrent, widths.heads, widths.q_latent, widths.ffn,
-       widths.shortcut});
+  const int64_t copied = std::max({int64_t{model.model_dim}, narrow, widths.q, widths.recurrent, widths.heads,
+                                   widths.q_latent, widths.ffn, widths.shortcut});
   const int64_t row = (AnyInParallel(model) ? 3 : 2) * int64_t{model.model_dim} + narrow + 2 * widths.q +
                       2 * widths.kv + 5 * widths.recurrent + widths.heads + widths.q_latent + widths.ffn + widths.gate +
                       widths.shortcut + copied;
