@@ -14,6 +14,7 @@ namespace linnet::gateway {
 namespace {
 
 constexpr size_t kMaxRoleBytes = 64;
+constexpr size_t kMaxFunctionNameBytes = 64;
 // Of one kind (messages, stop texts) only so many violations are listed: the answer must stay small.
 constexpr int kMaxListed = 8;
 
@@ -34,6 +35,22 @@ void CheckModel(const std::string& model, Violations& bad) {
   }
 }
 
+// Of functions, be they offered or called.
+template <class Functions>
+void CheckFunctions(const Functions& functions, const std::string& field, Violations& bad) {
+  if (functions.size() > kMaxTools) {
+    bad.Add(field, base::StrCat("may have at most ", kMaxTools, " functions, has ", functions.size()));
+    return;
+  }
+  for (int i = 0; i < functions.size(); ++i) {
+    const std::string& name = functions[i].name();
+    if (!name.empty() && name.size() <= kMaxFunctionNameBytes) continue;
+    bad.Add(base::StrCat(field, "[", i, "].name"),
+            name.empty() ? "is required" : base::StrCat("may have at most ", kMaxFunctionNameBytes, " bytes"));
+    return;
+  }
+}
+
 void CheckConversation(const v1::Conversation& conversation, Violations& bad) {
   if (conversation.messages().empty()) bad.Add("input.conversation.messages", "must have at least one message");
   if (conversation.messages_size() > kMaxMessages) {
@@ -41,12 +58,16 @@ void CheckConversation(const v1::Conversation& conversation, Violations& bad) {
             base::StrCat("may have at most ", kMaxMessages, " messages, has ", conversation.messages_size()));
     return;
   }
+  CheckFunctions(conversation.tools(), "input.conversation.tools", bad);
   int listed = 0;
   for (int i = 0; i < conversation.messages_size() && listed < kMaxListed; ++i) {
-    const std::string& role = conversation.messages(i).role();
+    const std::string field = base::StrCat("input.conversation.messages[", i, "]");
+    const v1::Message& message = conversation.messages(i);
+    CheckFunctions(message.tool_calls(), base::StrCat(field, ".tool_calls"), bad);
+    const std::string& role = message.role();
     if (!role.empty() && role.size() <= kMaxRoleBytes) continue;
     ++listed;
-    bad.Add(base::StrCat("input.conversation.messages[", i, "].role"),
+    bad.Add(base::StrCat(field, ".role"),
             role.empty() ? "is required" : base::StrCat("may have at most ", kMaxRoleBytes, " bytes"));
   }
 }

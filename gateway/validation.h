@@ -14,6 +14,7 @@ inline constexpr int kMaxStopTexts = 16;
 inline constexpr size_t kMaxStopBytes = 256;
 inline constexpr size_t kMaxRequestIdBytes = 128;
 inline constexpr int kMaxMessages = 4096;
+inline constexpr int kMaxTools = 128;  // of a conversation; and calls of a message
 
 // INVALID_FIELD with one violation per bad field, all of them at once; or OK.
 absl::Status ValidateGenerate(const v1::GenerateRequest& request, uint64_t max_request_bytes);

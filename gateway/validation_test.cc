@@ -97,6 +97,21 @@ TEST_F(ValidationTest, TooMuchOfAnythingIsBad) {
   EXPECT_THAT(Bad(1000), ElementsAre("input"));
 }
 
+TEST_F(ValidationTest, FunctionsHaveNamesAndAreNotTooMany) {
+  v1::Conversation& conversation = *request_.mutable_input()->mutable_conversation();
+  conversation.add_messages()->set_role("assistant");
+  conversation.mutable_messages(0)->add_tool_calls()->set_name("weather");
+  conversation.mutable_messages(0)->add_tool_calls();
+  conversation.add_tools()->set_name(std::string(65, 'x'));
+  EXPECT_THAT(Bad(),
+              ElementsAre("input.conversation.tools[0].name", "input.conversation.messages[0].tool_calls[1].name"));
+  conversation.mutable_tools(0)->set_name("weather");
+  conversation.mutable_messages(0)->mutable_tool_calls(1)->set_name("time");
+  EXPECT_THAT(Bad(), SizeIs(0));
+  for (int i = 0; i < kMaxTools; ++i) conversation.add_tools()->set_name("x");
+  EXPECT_THAT(Bad(), ElementsAre("input.conversation.tools"));
+}
+
 TEST_F(ValidationTest, AMalformedModelNameIsBad) {
   request_.set_model("../etc/passwd");
   EXPECT_THAT(Bad(), ElementsAre("model"));

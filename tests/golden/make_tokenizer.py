@@ -1,12 +1,11 @@
 #!/usr/bin/env python3
-"""Makes what the tokenizer and chat template tests compare with, next to this script:
+"""Makes what the tokenizer tests compare with, next to this script:
 
     tools/dev peers python3 tests/golden/make_tokenizer.py MODEL.gguf
 
   tokenizer_smollm2.json                       token ids by llama.cpp on SmolLM2-135M-Instruct, through libllama
   tokenizer_{smollm,qwen2,llama_bpe}.json      vocabularies trained here, with token ids by Hugging Face tokenizers
   tokenizer_sentencepiece.json                 SentencePiece's BPE, trained here, with token ids by llama.cpp and SentencePiece
-  chat_templates.json                          prompts rendered by Transformers' apply_chat_template
 """
 
 import ctypes
@@ -20,7 +19,6 @@ import gguf
 import numpy as np
 import sentencepiece
 import tokenizers
-import transformers
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers, trainers
 
 HERE = pathlib.Path(__file__).resolve().parent
@@ -295,80 +293,12 @@ def make_sentencepiece():
            **pieces, "texts": texts})
 
 
-TEMPLATES = {
-    "qwen2": "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\\n"
-    "You are a helpful assistant.<|im_end|>\\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\\n' + "
-    "message['content'] + '<|im_end|>' + '\\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\\n' }}"
-    "{% endif %}",
-    "llama3": "{% set loop_messages = messages %}{% for message in loop_messages %}{% set content = '<|start_header_id|>' + "
-    "message['role'] + '<|end_header_id|>\\n\\n'+ message['content'] | trim + '<|eot_id|>' %}{% if loop.index0 == 0 %}"
-    "{% set content = bos_token + content %}{% endif %}{{ content }}{% endfor %}{% if add_generation_prompt %}"
-    "{{ '<|start_header_id|>assistant<|end_header_id|>\\n\\n' }}{% endif %}",
-    "mistral": "{%- if messages[0][\"role\"] == \"system\" %}\n    {%- set system_message = messages[0][\"content\"] %}\n"
-    "    {%- set loop_messages = messages[1:] %}\n{%- else %}\n    {%- set loop_messages = messages %}\n{%- endif %}\n"
-    "{{- bos_token }}\n{%- for message in loop_messages %}\n    {%- if (message['role'] == 'user') != (loop.index0 % 2 == 0) %}\n"
-    "        {{- raise_exception('Conversation roles must alternate user/assistant/user/assistant/...') }}\n    {%- endif %}\n"
-    "    {%- if message[\"role\"] == \"user\" %}\n        {%- if loop.last and system_message is defined %}\n"
-    "            {{- \"[INST] \" + system_message + \"\\n\\n\" + message[\"content\"] + \"[/INST]\" }}\n        {%- else %}\n"
-    "            {{- \"[INST] \" + message[\"content\"] + \"[/INST]\" }}\n        {%- endif %}\n    {%- else %}\n"
-    "        {{- \" \" + message[\"content\"] + eos_token}}\n    {%- endif %}\n{%- endfor %}\n",
-    "role": "{% for message in messages %}\n{{'<|' + message['role'] + '|>' + '\\n' + message['content'] + eos_token }}\n"
-    "{% if loop.last and add_generation_prompt %}\n{{ '<|assistant|>' }}\n{% endif %}\n{% endfor %}",
-    "namespace": "{%- set ns = namespace(system='', count=0) %}\n{%- for message in messages %}\n"
-    "    {%- if message.role == 'system' %}\n        {%- set ns.system = message.content | trim %}\n    {%- else %}\n"
-    "        {%- set ns.count = ns.count + 1 %}\n    {%- endif %}\n{%- endfor %}\n{{- bos_token -}}\n"
-    "{%- if ns.system %}{{ '[S]' ~ ns.system | tojson ~ '[/S]' }}{% endif %}\n"
-    "{%- macro turn(name, text) -%}\n{{ '<' ~ name ~ '>' }}{{ text.strip().split('</think>')[-1].lstrip('\\n') }}{{ '</' ~ name ~ '>' }}\n"
-    "{%- endmacro -%}\n{%- for message in messages if message['role'] in ['user', 'assistant'] %}\n"
-    "    {{- turn(message['role'], message['content']) }}\n    {%- if not loop.last %}{{ ns.count }}|{% endif %}\n{%- endfor %}\n"
-    "{%- if add_generation_prompt and messages[-1]['role'] != 'assistant' %}{{ '<assistant>' }}{% endif %}",
-}
-
-CONVERSATIONS = {
-    "one": [("user", "Hello!")],
-    "system": [("system", "You are terse."), ("user", "What is the capital of France?")],
-    "turns": [("user", "Hi"), ("assistant", "Hello! How can I help?"), ("user", "Tell me a joke.")],
-    "system and turns": [("system", "  Be kind.  \n"), ("user", "1+1?"), ("assistant", "<think>easy</think>\n\n2"),
-                         ("user", "and 2+2?")],
-    "empty content": [("user", "")],
-    "spaces": [("user", "  leading and trailing \n\n")],
-    "quotes": [("system", "Say \"yes\" & 'no' <b>\\n</b>"), ("user", "It's {{ 7*7 }} {% if x %} {# c #}")],
-    "unicode": [("user", "\u4f60\u597d \U0001f600 caf\u00e9 \u0645\u0631\u062d\u0628\u0627")],
-    "lines": [("user", "line one\nline two\r\n\tline three")],
-    "code": [("user", "def f(x):\n    return x ** 2\n"), ("assistant", "```python\nprint(f(3))\n```"), ("user", "why?")],
-    "not alternating": [("user", "a"), ("user", "b")],
-}
-
-
-def make_chat(model):
-    reader = gguf.GGUFReader(model)
-    field = reader.fields["tokenizer.chat_template"]
-    templates = {"smollm2": bytes(field.parts[field.data[0]]).decode()} | TEMPLATES
-    backend = Tokenizer(models.BPE(vocab={"<s>": 0, "</s>": 1}, merges=[]))
-    tokenizer = transformers.PreTrainedTokenizerFast(tokenizer_object=backend, bos_token="<s>", eos_token="</s>")
-    out = []
-    for name, template in templates.items():
-        cases = []
-        for title, turns in CONVERSATIONS.items():
-            messages = [{"role": role, "content": content} for role, content in turns]
-            case = {"name": title, "messages": messages}
-            try:
-                case["text"] = tokenizer.apply_chat_template(messages, chat_template=template, tokenize=False,
-                                                             add_generation_prompt=True)
-            except Exception as error:  # what the template raises
-                case["error"] = str(error)
-            cases.append(case)
-        out.append({"name": name, "template": template, "cases": cases})
-    write("chat_templates.json", {"text_by": f"Transformers {transformers.__version__}", "bos": "<s>", "eos": "</s>", "templates": out})
-
-
 def main():
     if len(sys.argv) != 2:
         sys.exit(__doc__)
     make_llama_cpp(sys.argv[1])
     make_trained()
     make_sentencepiece()
-    make_chat(sys.argv[1])
 
 
 if __name__ == "__main__":

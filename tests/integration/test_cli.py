@@ -419,6 +419,28 @@ def test_convert_a_hugging_face_folder(tmp_path):
     assert mine["logprobs"] == committed["logprobs"]
 
 
+def test_the_prompt_of_a_conversation(tmp_path):
+    chat, template = tmp_path / "chat.json", tmp_path / "template.jinja"
+    call = {"id": "1", "type": "function", "function": {"name": "now", "arguments": "{\"zone\": \"UTC\"}"}}
+    chat.write_text(json.dumps({
+        "messages": [{"role": "user", "content": "What time?"}, {"role": "assistant", "content": None, "tool_calls": [call]},
+                     {"role": "tool", "tool_call_id": "1", "content": "12:00"}],
+        "tools": [{"type": "function", "function": {"name": "now", "parameters": {"type": "object"}}}]}))
+    template.write_text("{{ tools[0].function.name }}:{% for m in messages %} {{ m.role }}={{ m.content }}"
+                        "{% for c in m.tool_calls %}{{ c.function.arguments.zone }}{% endfor %}{% endfor %}")
+    args = ("tokenize", "--model", GOLDEN / "tiny/llama.gguf")
+    with_chat = (*args, "--chat-file", chat, "--chat-template-file", template)
+    assert linnet(*with_chat, "--show-text").stdout == "now: user=What time? assistant=UTC tool=12:00"
+    assert data(linnet(*with_chat, "-o", "json"))["tokens"]
+    for bad, said in (({"messages": [{"content": "x"}]}, "messages[0].role: is missing"), ([], "must be a JSON object with messages"),
+                      ({"messages": 3}, "messages: must be a list"),
+                      ({"messages": [], "tools": [{}]}, "tools[0].function: must be an object")):
+        chat.write_text(json.dumps(bad))
+        refused = linnet(*with_chat)
+        assert refused.returncode == USAGE and said in refused.stderr, refused.stderr
+    assert "needs --text-file or --chat-file" in linnet(*args).stderr
+
+
 def test_a_hugging_face_folder_is_converted_once(tmp_path):
     env = {"LINNET_HOME": str(tmp_path / "home")}
     folder = copy_of("gptneox", tmp_path)  # its weights in two files

@@ -115,6 +115,24 @@ def test_a_prompt_longer_than_the_context_is_refused_with_both_numbers(api):
     assert info.metadata["context_tokens"] in error.value.details()
 
 
+def test_tools_are_part_of_a_conversation(api):
+    request = chat()
+    conversation = request["input"]["conversation"]
+    conversation["tools"] = [{"name": "now", "description": "The time.", "parameters_json": "{\"type\": \"object\"}"}]
+    conversation["messages"].append({"role": "assistant", "tool_calls": [{"id": "1", "name": "now", "arguments_json": "{}"}]})
+    conversation["messages"].append({"role": "tool", "tool_call_id": "1", "name": "now", "content": "12:00"})
+    assert collect(api, request)[2].usage.prompt_tokens > 0
+    conversation["messages"][1]["tool_calls"][0]["arguments_json"] = "[]"
+    with pytest.raises(grpc.RpcError) as error:
+        collect(api, request)
+    assert error.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+    assert "messages[1].tool_calls[0].arguments: must be a JSON object" in error.value.details()
+    conversation["tools"][0]["name"] = ""
+    with pytest.raises(grpc.RpcError) as error:
+        collect(api, request)
+    assert "input.conversation.tools[0].name" in error.value.details()
+
+
 def test_every_invalid_field_is_named(api):
     request = chat(
         sampling={"temperature": -1, "top_p": 1.5, "min_p": 2}, stop=[""], request_id="a\nb", input={"conversation": {"messages": []}}

@@ -85,10 +85,10 @@ absl::StatusOr<std::vector<worker::TokenId>> ReadPrompt(const Options& options, 
   if (model.chat_template() == nullptr) {
     return UsageError(base::StrCat(options.local.model, " has no chat template; use --raw"));
   }
-  std::vector<worker::ChatMessage> messages;
-  if (!options.system.empty()) messages.push_back({.role = "system", .content = options.system});
-  messages.push_back({.role = "user", .content = prompt});
-  return model.chat_template()->Encode(messages);
+  worker::ChatConversation conversation;
+  if (!options.system.empty()) conversation.messages.push_back({.role = "system", .content = options.system});
+  conversation.messages.push_back({.role = "user", .content = prompt});
+  return model.chat_template()->Encode(conversation);
 }
 
 std::string_view FinishReason(worker::StopReason reason) {

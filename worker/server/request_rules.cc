@@ -45,8 +45,15 @@ void CheckConversation(const linnet::v1::Conversation& conversation, const std::
     if (bad_role && listed++ < kMaxListed) {
       bad->Add(base::StrCat(messages, "[", i, "].role"), base::StrCat("must be of 1 to ", kMaxRoleBytes, " bytes"));
     }
-    bytes += message.role().size() + message.content().size();
+    if (message.tool_calls_size() > kMaxTools) {
+      bad->Add(base::StrCat(messages, "[", i, "].tool_calls"), base::StrCat("must be at most ", kMaxTools));
+    }
+    bytes += message.ByteSizeLong();
   }
+  if (conversation.tools_size() > kMaxTools) {
+    bad->Add(base::StrCat(at, ".conversation.tools"), base::StrCat("must be at most ", kMaxTools));
+  }
+  for (const linnet::v1::Tool& tool : conversation.tools()) bytes += tool.ByteSizeLong();
   if (bytes > kMaxPromptBytes) {
     bad->Add(messages, base::StrCat("must be at most ", kMaxPromptBytes, " bytes together, are ", bytes));
   }

@@ -15,6 +15,7 @@ namespace linnet::worker {
 inline constexpr uint64_t kMaxPromptBytes = 4 << 20;  // text of all messages
 inline constexpr int kMaxPromptTokens = 1 << 20;      // as ids
 inline constexpr int kMaxMessages = 4096;
+inline constexpr int kMaxTools = 128;  // of a conversation; and calls of a message
 inline constexpr int kMaxRoleBytes = 64;
 inline constexpr int kMaxStopTexts = 16;
 inline constexpr int kMaxStopBytes = 256;

@@ -43,13 +43,13 @@ class ByteTokenizer : public Tokenizer {
 class JoinTemplate : public ChatTemplate {
  public:
   explicit JoinTemplate(const Tokenizer* tokenizer) : tokenizer_(tokenizer) {}
-  absl::StatusOr<std::vector<TokenId>> Encode(const std::vector<ChatMessage>& messages) const override {
-    const absl::StatusOr<std::string> text = Render(messages);
+  absl::StatusOr<std::vector<TokenId>> Encode(const ChatConversation& conversation) const override {
+    const absl::StatusOr<std::string> text = Render(conversation);
     return tokenizer_->Encode(*text, {});
   }
-  absl::StatusOr<std::string> Render(const std::vector<ChatMessage>& messages) const override {
+  absl::StatusOr<std::string> Render(const ChatConversation& conversation) const override {
     std::string text;
-    for (const ChatMessage& m : messages) base::StrAppend(&text, m.role, ": ", m.content, "\n");
+    for (const ChatMessage& m : conversation.messages) base::StrAppend(&text, m.role, ": ", m.content, "\n");
     return text;
   }
 

@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <array>
 #include <chrono>
+#include <nlohmann/json.hpp>
 #include <utility>
 
 #include "absl/strings/str_cat.h"
@@ -10,6 +11,7 @@
 #include "base/mutex.h"
 #include "base/status_macros.h"
 #include "base/utf8.h"
+#include "worker/text/chat_values.h"
 #include "worker/text/template_process.h"
 #include "worker/text/utf8.h"
 
@@ -24,23 +26,23 @@ constexpr std::string_view kBreakerBorder = "\xEF\xB7\x90";  // U+FDD0
 constexpr std::string_view kBreakerInner = "\xEF\xB7\x91";   // U+FDD1
 constexpr std::string_view kSpace = " \t\n\v\f\r";
 
-// Text that no message contains: U+FDD0, or, where that is there, U+FDD0, a longer row of U+FDD1 than any there,
-// U+FDD0.
-std::string ChooseBreaker(const std::vector<ChatMessage>& messages) {
+// Text that nothing in `values` contains: U+FDD0, or, where that is there, U+FDD0, a longer row of U+FDD1 than any
+// there, U+FDD0. `bytes`: of all its texts together.
+std::string ChooseBreaker(nlohmann::ordered_json& values, size_t* bytes) {
   bool taken = false;
   size_t longest_row = 0;
-  for (const ChatMessage& message : messages) {
-    for (const std::string* text : {&message.role, &message.content}) {
-      taken = taken || text->find(kBreakerBorder) != std::string::npos;
-      size_t row = 0;
-      for (size_t at = 0; at < text->size();) {
-        const bool inner = text->compare(at, kBreakerInner.size(), kBreakerInner) == 0;
-        row = inner ? row + 1 : 0;
-        longest_row = std::max(longest_row, row);
-        at += inner ? kBreakerInner.size() : 1;
-      }
+  ChangeTexts(values, [&](const std::string& text) {
+    *bytes += text.size();
+    taken = taken || text.find(kBreakerBorder) != std::string::npos;
+    size_t row = 0;
+    for (size_t at = 0; at < text.size();) {
+      const bool inner = text.compare(at, kBreakerInner.size(), kBreakerInner) == 0;
+      row = inner ? row + 1 : 0;
+      longest_row = std::max(longest_row, row);
+      at += inner ? kBreakerInner.size() : 1;
     }
-  }
+    return text;
+  });
   std::string breaker(kBreakerBorder);
   if (taken) {
     for (size_t i = 0; i <= longest_row; ++i) breaker.append(kBreakerInner);
@@ -60,34 +62,40 @@ class ChatTemplateImpl : public ChatTemplate {
     }
   }
 
-  absl::StatusOr<std::vector<TokenId>> Encode(const std::vector<ChatMessage>& messages) const override {
-    const std::string breaker = ChooseBreaker(messages);
-    LINNET_ASSIGN_OR_RETURN(const std::string text, Run(messages, breaker));
+  absl::StatusOr<std::vector<TokenId>> Encode(const ChatConversation& conversation) const override {
+    LINNET_ASSIGN_OR_RETURN(nlohmann::ordered_json values, Values(conversation));
+    size_t bytes = 0;
+    const std::string breaker = ChooseBreaker(values, &bytes);
+    ChangeTexts(values, [&](const std::string& text) { return BreakUp(text, breaker); });
+    LINNET_ASSIGN_OR_RETURN(const std::string text, RunInProcess(values, bytes));
     return tokenizer_->Encode(text, {.parse_special = true, .add_special = false, .breaker = breaker});
   }
 
-  absl::StatusOr<std::string> Render(const std::vector<ChatMessage>& messages) const override {
-    return Run(messages, "");
+  absl::StatusOr<std::string> Render(const ChatConversation& conversation) const override {
+    LINNET_ASSIGN_OR_RETURN(nlohmann::ordered_json values, Values(conversation));
+    size_t bytes = 0;
+    ChooseBreaker(values, &bytes);
+    return RunInProcess(values, bytes);
   }
 
  private:
-  absl::StatusOr<std::string> Run(const std::vector<ChatMessage>& messages, std::string_view breaker) const {
-    std::vector<std::string> fields = {TokenText(tokenizer_->bos()), TokenText(tokenizer_->eos())};
-    size_t bytes = 0;
-    for (size_t i = 0; i < messages.size(); ++i) {
-      LINNET_RETURN_IF_ERROR(CheckRole(messages[i].role, i));
-      fields.push_back(ReplaceBrokenUtf8(messages[i].role));
-      fields.push_back(BreakUp(ReplaceBrokenUtf8(messages[i].content), breaker));
-      bytes += fields.back().size() + fields[fields.size() - 2].size();
+  absl::StatusOr<nlohmann::ordered_json> Values(const ChatConversation& conversation) const {
+    for (size_t i = 0; i < conversation.messages.size(); ++i) {
+      LINNET_RETURN_IF_ERROR(CheckRole(conversation.messages[i].role, i));
     }
-    return RunInProcess(fields, kMinOutputBytes + 4 * bytes);
+    LINNET_ASSIGN_OR_RETURN(nlohmann::ordered_json values, ChatValues(conversation));
+    values["bos_token"] = TokenText(tokenizer_->bos());
+    values["eos_token"] = TokenText(tokenizer_->eos());
+    return values;
   }
 
   // One caller at a time has the process; nobody holds the lock while it works.
-  absl::StatusOr<std::string> RunInProcess(const std::vector<std::string>& fields, size_t max_output_bytes) const {
+  absl::StatusOr<std::string> RunInProcess(const nlohmann::ordered_json& values, size_t text_bytes) const {
+    const std::string json = values.dump();
+    const size_t max_output_bytes = kMinOutputBytes + 4 * text_bytes;
     LINNET_ASSIGN_OR_RETURN(std::unique_ptr<TemplateProcess> process, Take());
     absl::StatusOr<std::string> result =
-        process != nullptr ? process->Render(fields, max_output_bytes) : RunOnce(fields, max_output_bytes);
+        process != nullptr ? process->Render(json, max_output_bytes) : RunOnce(json, max_output_bytes);
     if (process != nullptr && process->broken()) process.reset();
     base::MutexLock lock(&mu_);
     process_ = std::move(process);
@@ -98,9 +106,9 @@ class ChatTemplateImpl : public ChatTemplate {
 
   // The first child did not survive this template. It may well happen again, and a child that is forked now shares the
   // pages of a loaded model: so each conversation has its own.
-  absl::StatusOr<std::string> RunOnce(const std::vector<std::string>& fields, size_t max_output_bytes) const {
+  absl::StatusOr<std::string> RunOnce(const std::string& values, size_t max_output_bytes) const {
     LINNET_ASSIGN_OR_RETURN(std::unique_ptr<TemplateProcess> process, TemplateProcess::Start(source_));
-    return process->Render(fields, max_output_bytes);
+    return process->Render(values, max_output_bytes);
   }
 
   // nullptr: there is no process any more.
@@ -139,8 +147,8 @@ class ChatTemplateImpl : public ChatTemplate {
                                             base::BoundedUtf8(role, 64), "\"")}});
   }
 
-  std::string BreakUp(std::string text, std::string_view breaker) const {
-    if (breaker.empty() || text.empty()) return text;
+  std::string BreakUp(const std::string& text, std::string_view breaker) const {
+    if (text.empty()) return text;
     // Within: behind the first character of each control token's text. Overlapping ones too.
     std::vector<size_t> breaks;
     for (const std::string& control : control_texts_) {

@@ -15,14 +15,10 @@
 #include <vector>
 
 #include "absl/status/statusor.h"
+#include "worker/text/chat_conversation.h"
 #include "worker/text/tokenizer.h"
 
 namespace linnet::worker {
-
-struct ChatMessage {
-  std::string role;
-  std::string content;
-};
 
 // Thread-safe (const): callers take turns at one child process. The tokenizer must outlive it.
 class ChatTemplate {
@@ -34,10 +30,11 @@ class ChatTemplate {
   // The prompt's tokens, with the opening of the assistant's turn at the end. BOS is there where the template puts it.
   // INVALID_ARGUMENT CHAT_TEMPLATE_FAILED: the template raised an exception (its message is in the status), crashed, or
   // exceeded its bounds (1 MiB + 4 × the conversation of output, 1 s of CPU time, 512 MiB).
-  // INVALID_ARGUMENT INVALID_FIELD: a role that could spell a control token.
-  virtual absl::StatusOr<std::vector<TokenId>> Encode(const std::vector<ChatMessage>& messages) const = 0;
+  // INVALID_ARGUMENT INVALID_FIELD: a role that could spell a control token, arguments or parameters that are no JSON
+  // object or nest deeper than 64 levels.
+  virtual absl::StatusOr<std::vector<TokenId>> Encode(const ChatConversation& conversation) const = 0;
   // The same as text, for people and for comparison with other implementations.
-  virtual absl::StatusOr<std::string> Render(const std::vector<ChatMessage>& messages) const = 0;
+  virtual absl::StatusOr<std::string> Render(const ChatConversation& conversation) const = 0;
 };
 
 }  // namespace linnet::worker

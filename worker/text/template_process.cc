@@ -66,16 +66,11 @@ bool WriteReply(int socket, const TemplateReply& reply) {
   const TemplateReply parsed = renderer.Parse(source);
   if (!WriteReply(socket, parsed) || !parsed.ok) _exit(1);
   for (;;) {
-    uint64_t head[2];                                                             // output bound, number of fields
+    uint64_t head[2];                                                             // output bound, bytes of the values
     if (!ReadAll(socket, reinterpret_cast<char*>(head), sizeof(head))) _exit(0);  // the parent is done, or gone
-    std::vector<std::string> fields(head[1]);
-    for (std::string& field : fields) {
-      uint64_t bytes;
-      if (!ReadAll(socket, reinterpret_cast<char*>(&bytes), sizeof(bytes))) _exit(0);
-      field.resize(bytes);
-      if (!ReadAll(socket, field.data(), bytes)) _exit(0);
-    }
-    if (!WriteReply(socket, renderer.Render(fields, head[0]))) _exit(0);
+    std::string values(head[1], '\0');
+    if (!ReadAll(socket, values.data(), values.size())) _exit(0);
+    if (!WriteReply(socket, renderer.Render(values, head[0]))) _exit(0);
   }
 }
 
@@ -91,6 +86,16 @@ absl::Status TemplateFailed(std::string_view what) {
 }  // namespace
 
 absl::StatusOr<std::unique_ptr<TemplateProcess>> TemplateProcess::Start(const std::string& source) {
+  for (int attempt = 1;; ++attempt) {
+    LINNET_ASSIGN_OR_RETURN(std::unique_ptr<TemplateProcess> process, Fork(source));
+    process->BeginCall(kMaxStartWait);
+    const absl::Status parsed = process->Receive(/*max_bytes=*/kMaxErrorBytes).status();
+    if (parsed.ok()) return process;
+    if (!absl::IsUnavailable(parsed) || attempt == kMaxStarts) return parsed;
+  }
+}
+
+absl::StatusOr<std::unique_ptr<TemplateProcess>> TemplateProcess::Fork(const std::string& source) {
   int ends[2];
   if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, ends) != 0) {
     return base::ErrnoStatus(errno, "make a socket for", "the chat template's process");
@@ -110,11 +115,7 @@ absl::StatusOr<std::unique_ptr<TemplateProcess>> TemplateProcess::Start(const st
     ServeTemplate(ends[1], source);
   }
   close(ends[1]);
-  std::unique_ptr<TemplateProcess> process(new TemplateProcess(child, ends[0]));
-  process->BeginCall();
-  absl::StatusOr<std::string> parsed = process->Receive(/*max_bytes=*/kMaxErrorBytes);
-  if (!parsed.ok()) return parsed.status();
-  return process;
+  return std::unique_ptr<TemplateProcess>(new TemplateProcess(child, ends[0]));
 }
 
 TemplateProcess::~TemplateProcess() {
@@ -124,16 +125,13 @@ TemplateProcess::~TemplateProcess() {
   }
 }
 
-absl::StatusOr<std::string> TemplateProcess::Render(const std::vector<std::string>& fields, size_t max_output_bytes) {
+absl::StatusOr<std::string> TemplateProcess::Render(const std::string& values, size_t max_output_bytes) {
   if (broken_) return TemplateFailed("its process is gone");
-  BeginCall();
+  BeginCall(kMaxWallTime);
   std::string message;
   AppendNumber(max_output_bytes, message);
-  AppendNumber(fields.size(), message);
-  for (const std::string& field : fields) {
-    AppendNumber(field.size(), message);
-    message.append(field);
-  }
+  AppendNumber(values.size(), message);
+  message.append(values);
   LINNET_RETURN_IF_ERROR(Send(message));
   return Receive(max_output_bytes);
 }
@@ -185,8 +183,9 @@ absl::Status TemplateProcess::Await(short events) {
                                 "sound template, or a shorter conversation"));
     }
     if (MonotonicNow() >= wall_deadline_) {
-      return Break(
-          absl::StrCat("no answer within ", absl::FormatDuration(kMaxWallTime), "; the machine is overloaded"));
+      (void)Break("");  // not the template's fault
+      return base::Error(absl::StatusCode::kUnavailable, "INTERNAL_ERROR",
+                         "chat template: its process does not answer; the machine is overloaded, try again");
     }
   }
 }
@@ -197,8 +196,8 @@ absl::Status TemplateProcess::Break(const std::string& why) {
   return TemplateFailed(why);
 }
 
-void TemplateProcess::BeginCall() {
-  wall_deadline_ = MonotonicNow() + kMaxWallTime;
+void TemplateProcess::BeginCall(absl::Duration max_wait) {
+  wall_deadline_ = MonotonicNow() + max_wait;
   cpu_deadline_ = ChildCpuTime() + kMaxCpuTime;
 }
 

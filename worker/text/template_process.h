@@ -4,7 +4,7 @@
 // that harms nobody: without files, sockets or further processes (seccomp), with bounded memory, and killed when out of
 // time.
 //
-//   parent --(fields of a conversation)--> child        one socket pair; the child lives until the parent closes it
+//   parent --(values, as JSON)--> child        one socket pair; the child lives until the parent closes it
 //   parent <--(text, or what went wrong)-- child
 //
 // The child is forked, not executed, from whatever the process holds at that moment. Start it before large memory is
@@ -16,7 +16,6 @@
 
 #include <memory>
 #include <string>
-#include <vector>
 
 #include "absl/status/status.h"
 #include "absl/status/statusor.h"
@@ -29,29 +28,34 @@ class TemplateProcess {
  public:
   static constexpr absl::Duration kMaxCpuTime = absl::Seconds(1);    // of the child, for one call
   static constexpr absl::Duration kMaxWallTime = absl::Seconds(10);  // on a machine that is busy otherwise
-  static constexpr size_t kMaxMemoryBytes = 512 << 20;               // that the child may add to what it starts with
+  // A child that is forked while another thread holds a lock that it needs waits for ever: another one is tried.
+  static constexpr absl::Duration kMaxStartWait = absl::Seconds(4);
+  static constexpr int kMaxStarts = 3;
+  static constexpr size_t kMaxMemoryBytes = 512 << 20;  // that the child may add to what it starts with
 
-  // INVALID_ARGUMENT CHAT_TEMPLATE_FAILED: does not parse, or not within the bounds. UNAVAILABLE: no child to be had.
+  // INVALID_ARGUMENT CHAT_TEMPLATE_FAILED: does not parse, or not within the bounds. UNAVAILABLE: no child to be had,
+  // or none that answers.
   static absl::StatusOr<std::unique_ptr<TemplateProcess>> Start(const std::string& source);
   // Kills and reaps the child.
   ~TemplateProcess();
   TemplateProcess(const TemplateProcess&) = delete;
   TemplateProcess& operator=(const TemplateProcess&) = delete;
 
-  // `fields`: see TemplateRenderer::Render. INVALID_ARGUMENT CHAT_TEMPLATE_FAILED: what the template raised, or that it
-  // crashed or exceeded its bounds.
-  absl::StatusOr<std::string> Render(const std::vector<std::string>& fields, size_t max_output_bytes);
+  // `values`: see TemplateRenderer::Render. INVALID_ARGUMENT CHAT_TEMPLATE_FAILED: what the template raised, or that it
+  // crashed or exceeded its bounds. UNAVAILABLE: it does not answer.
+  absl::StatusOr<std::string> Render(const std::string& values, size_t max_output_bytes);
   // The child is gone: no more Render.
   bool broken() const { return broken_; }
 
  private:
   TemplateProcess(pid_t child, int socket) : child_(child), socket_(socket) {}
+  static absl::StatusOr<std::unique_ptr<TemplateProcess>> Fork(const std::string& source);
   absl::StatusOr<std::string> Receive(size_t max_bytes);
   absl::Status Send(const std::string& message);
   // Waits until the socket is ready for `events`, within the bounds of this call.
   absl::Status Await(short events);
   absl::Status Break(const std::string& why);
-  void BeginCall();
+  void BeginCall(absl::Duration max_wait);
   absl::Duration ChildCpuTime() const;
 
   const pid_t child_;

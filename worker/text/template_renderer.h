@@ -1,10 +1,8 @@
 // Where foreign code runs: a model's Jinja template, parsed and rendered by minja, inside a child process (see
-// template_process.h). The only file that includes minja. Internal to worker/text.
+// template_process.h). Internal to worker/text.
 #pragma once
 
 #include <string>
-#include <string_view>
-#include <vector>
 
 namespace linnet::worker {
 
@@ -24,8 +22,8 @@ class TemplateRenderer {
 
   // Once, before Render. ok with an empty text, or why it does not parse.
   TemplateReply Parse(const std::string& source);
-  // `fields`: bos_token, eos_token, then role and content of each message; UTF-8.
-  TemplateReply Render(const std::vector<std::string>& fields, size_t max_output_bytes);
+  // `values`: what the template sees beside add_generation_prompt and strftime_now, a JSON object in UTF-8.
+  TemplateReply Render(const std::string& values, size_t max_output_bytes);
 
  private:
   struct State;
