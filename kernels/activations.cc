@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <cmath>
 
+#include "kernels/activation_scale.h"
+
 // clang-format off
 #undef HWY_TARGET_INCLUDE
 #define HWY_TARGET_INCLUDE "kernels/activations.cc"
@@ -10,15 +12,6 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 // clang-format on
-
-// Below this a group counts as zero: 127 / max|x| would overflow.
-#ifndef LINNET_KERNELS_ACTIVATIONS_ONCE_
-#define LINNET_KERNELS_ACTIVATIONS_ONCE_
-namespace linnet::kernels {
-inline constexpr float kSmallestActivation = 1e-35f;
-inline constexpr float kLargestQ = 127.0f;
-}  // namespace linnet::kernels
-#endif
 
 #if LINNET_SIMD_TARGET
 HWY_BEFORE_NAMESPACE();
@@ -36,7 +29,7 @@ void QuantizeRow(const float* x, int64_t groups, int64_t stride, ActivationGroup
     auto largest = hn::Zero(df);
     for (size_t i = 0; i < kGroup; i += kLanes) largest = hn::Max(largest, hn::Abs(hn::LoadU(df, x + i)));
     const float amax = hn::ReduceMax(df, largest);
-    const float inverse = amax < kSmallestActivation ? 0.0f : kLargestQ / amax;
+    const float inverse = InverseActivationScale(amax);
     const auto factor = hn::Set(df, inverse);
     int32_t sums[2];
     for (size_t half = 0; half < 2; ++half) {
@@ -50,7 +43,7 @@ void QuantizeRow(const float* x, int64_t groups, int64_t stride, ActivationGroup
     }
     out->negative_sum = -(sums[0] + sums[1]);
     out->negative_first_half = -sums[0];
-    out->scale = amax < kSmallestActivation ? 0.0f : amax / kLargestQ;  // stays infinite where x is
+    out->scale = ActivationScale(amax);  // stays infinite where x is
     out->scaled_sum = out->scale * static_cast<float>(sums[0] + sums[1]);
   }
 }
@@ -69,7 +62,7 @@ void QuantizeRowScalar(const float* x, int64_t groups, int64_t stride, Activatio
   for (int64_t g = 0; g < groups; ++g, x += kGroup, out += stride) {
     float amax = 0;
     for (int i = 0; i < kGroup; ++i) amax = std::max(amax, std::fabs(x[i]));
-    const float inverse = amax < kSmallestActivation ? 0.0f : kLargestQ / amax;
+    const float inverse = InverseActivationScale(amax);
     int32_t sums[2] = {};
     for (int i = 0; i < kGroup; ++i) {
       const float scaled = x[i] * inverse;
@@ -79,7 +72,7 @@ void QuantizeRowScalar(const float* x, int64_t groups, int64_t stride, Activatio
     }
     out->negative_sum = -(sums[0] + sums[1]);
     out->negative_first_half = -sums[0];
-    out->scale = amax < kSmallestActivation ? 0.0f : amax / kLargestQ;  // stays infinite where x is
+    out->scale = ActivationScale(amax);  // stays infinite where x is
     out->scaled_sum = out->scale * static_cast<float>(sums[0] + sums[1]);
   }
 }

@@ -2,7 +2,6 @@
 #include "kernels/quant_matmul.h"
 
 #include <algorithm>
-#include <cstring>
 #include <span>
 #include <type_traits>
 
@@ -12,6 +11,7 @@
 #include "kernels/simd_targets.h"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "kernels/quant_dot-inl.h"
 #include "kernels/quant_format-inl.h"
 #include "kernels/quant_steps-inl.h"
 // clang-format on
@@ -23,31 +23,6 @@ namespace linnet::kernels::HWY_NAMESPACE {
 // Rows of x that one pass over a tile's weights serves: as many as there are registers for.
 constexpr int kMaxRows = HWY_TARGET <= HWY_AVX3_DL ? 16 : HWY_TARGET == HWY_AVX3 ? 8 : 4;
 static_assert(kActivationBlock % kMaxRows == 0);
-
-HWY_INLINE VI8 BroadcastQuad(const int8_t* HWY_RESTRICT q) {
-  int32_t four;
-  std::memcpy(&four, q, sizeof(four));
-  return hn::BitCast(di8, hn::Set(di32, four));
-}
-
-// Keeps a sum where the code makes it. Compilers otherwise reassociate chains of integer additions into trees, for
-// which every product has to stay alive: ten times the registers that there are.
-template <class V>
-HWY_INLINE void Pin(V& v) {
-  asm("" : "+x"(v.raw));
-}
-
-template <class F>
-HWY_INLINE VI32 DotFour(VU8 w, VI8 a, VI32 sum) {
-#if HWY_TARGET == HWY_AVX2
-  if constexpr (F::kDot == Dot::kVexVnni) {
-    // Highway has no target with this instruction and without AVX-512.
-    asm("%{vex%} vpdpbusd %2, %1, %0" : "+x"(sum.raw) : "x"(w.raw), "x"(a.raw));
-    return sum;
-  }
-#endif
-  return hn::SumOfMulQuadAccumulate(di32, w, a, sum);
-}
 
 // A group of a tile as it is packed: weights and scales are unpacked in registers.
 template <class F>

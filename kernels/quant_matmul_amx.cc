@@ -3,6 +3,7 @@
 // AVX-512-VNNI; the bits are the same.
 #include <algorithm>
 
+#include "kernels/amx_config.h"
 #include "kernels/quant_matmul.h"
 
 // clang-format off
@@ -23,19 +24,9 @@ constexpr int64_t kPassRows = 32;    // whose activations and ...
 constexpr int64_t kPassGroups = 16;  // ... whose unpacked weights are in the first-level cache together
 static_assert(kActivationBlock == 16 && kVectors == 1);
 
-// The layout of the tile registers: 0 and 1 hold dot products, 2 and 3 activations, 4 and 5 weights.
-struct alignas(64) TileConfig {
-  uint8_t palette = 1;
-  uint8_t start_row = 0;
-  uint8_t reserved[14] = {};
-  uint16_t row_bytes[16] = {};
-  uint8_t rows[16] = {};
-};
-static_assert(sizeof(TileConfig) == 64);
-
-// k: how many a dot product takes.
-TileConfig ConfigFor(int k) {
-  TileConfig config;
+// Tile registers 0 and 1 hold dot products, 2 and 3 activations, 4 and 5 weights. k: how many a dot product takes.
+AmxConfig ConfigFor(int k) {
+  AmxConfig config;
   for (int t = 0; t < 6; ++t) {
     config.row_bytes[t] = static_cast<uint16_t>(t == 2 || t == 3 ? k : 64);
     config.rows[t] = static_cast<uint8_t>(t < 4 ? 16 : k / 4);
@@ -100,7 +91,7 @@ void MultiplyOnTiles(const QuantSlice& slice) {
   const QuantLayout& layout = *slice.layout;
   HWY_ALIGN uint8_t bytes[kPassGroups * kByteGroup];
   HWY_ALIGN float sums[kPassRows * kTileRows];
-  const TileConfig config = ConfigFor(kGroup / F::kScales);
+  const AmxConfig config = ConfigFor(kGroup / F::kScales);
   asm volatile("ldtilecfg %0" ::"m"(config));
   for (int64_t first_row = 0; first_row < slice.x_rows; first_row += kPassRows) {
     const int64_t end_row = std::min(slice.x_rows, first_row + kPassRows);

@@ -1,11 +1,4 @@
-// Products on ARM (Arm Architecture Reference Manual, DDI 0487), on vectors of 16 bytes, by what the CPU has:
-//
-//   NEON alone   smull, smlal: 8-bit products are added in 16 bits for as long as they fit
-//   dotprod      sdot: four products are added to each of four sums
-//   i8mm         smmla: 2 rows of x by 2 output rows over 8 k. For many rows; fewer go the way of dotprod
-//
-// All multiply signed by signed. Weights that are unpacked to bytes are less their offset already; those that are
-// multiplied as they are unpacked count from 0, and the sum starts at what that adds.
+// Products on ARM: quant_dot_neon-inl.h has the instructions.
 #include <algorithm>
 
 #include "absl/log/check.h"
@@ -17,6 +10,7 @@
 #include "kernels/simd_targets.h"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "kernels/quant_dot_neon-inl.h"
 #include "kernels/quant_format-inl.h"
 #include "kernels/quant_steps-inl.h"
 // clang-format on
@@ -25,43 +19,26 @@
 HWY_BEFORE_NAMESPACE();
 namespace linnet::kernels::HWY_NAMESPACE {
 
-static_assert(kVectors == 4 && kRowLanes == 4);
-
-// Rows of x that one pass over a tile's weights serves, and of how many of the tile's vectors at a time: so that the
-// sums of products, what they are made of, and y (which stays for the whole row) fit into 32 registers.
-template <Dot kDot>
-constexpr int kMaxRowsOf = kDot == Dot::kSdot ? 4 : 2;
-template <Dot kDot, int kRows>
-constexpr int kWidthOf = kRows == 1 || (kDot == Dot::kSdot && kRows == 2) ? 4 : 2;
-
 // A group of a tile as it lies in memory.
 template <class F>
-struct PackedGroup {
-  static constexpr bool kUnpacked = false;
+struct PackedGroup : PackedQuads<F> {
+  PackedGroup(const QuantLayout& layout, const uint8_t* tile, int64_t g)
+      : PackedQuads<F>{tile + g * F::kQuantBytes}, layout(layout), tile(tile), g(g) {}
+  HWY_INLINE void Scales(int v, GroupScales<F>& out) const { LoadScales<F>(layout, tile, v * kRowLanes, g, out); }
+
   const QuantLayout& layout;
   const uint8_t* HWY_RESTRICT tile;
   int64_t g;
-
-  // Quad kQuad of the rows of vector v.
-  template <int kQuad>
-  HWY_INLINE VI8 Weights(int v) const {
-    VU8 w = Quad<F, kQuad>(tile + g * F::kQuantBytes + v * kVectorBytes);
-    if constexpr (F::kBits == 8) w = hn::Xor(w, hn::Set(du8, 0x80));
-    return hn::BitCast(di8, w);
-  }
-  HWY_INLINE void Scales(int v, GroupScales<F>& out) const { LoadScales<F>(layout, tile, v * kRowLanes, g, out); }
 };
 
 // A group of a tile with a signed byte for each weight, and scales in f32.
 template <class F>
-struct UnpackedGroup {
-  static constexpr bool kUnpacked = true;
-  alignas(16) uint8_t bytes[kByteGroup];
+struct UnpackedGroup : ByteQuads<F> {
   alignas(16) float scales[F::kScales][kTileRows];
   alignas(16) float mins[kTileRows];
 
   HWY_INLINE void Unpack(const QuantLayout& layout, const uint8_t* tile, int64_t g) {
-    UnpackQuads<F, F::kOffset>(tile + g * F::kQuantBytes, bytes);
+    ByteQuads<F>::Unpack(tile + g * F::kQuantBytes);
     for (int v = 0; v < kVectors; ++v) {
       GroupScales<F> s;
       LoadScales<F>(layout, tile, v * kRowLanes, g, s);
@@ -69,113 +46,11 @@ struct UnpackedGroup {
       if constexpr (F::kHasMin) hn::Store(s.min, df, mins + v * kRowLanes);
     }
   }
-  template <int kQuad>
-  HWY_INLINE VI8 Weights(int v) const {
-    return hn::BitCast(di8, hn::Load(du8, bytes + kQuad * kQuadBytes + v * kVectorBytes));
-  }
   HWY_INLINE void Scales(int v, GroupScales<F>& out) const {
     for (int i = 0; i < F::kScales; ++i) out.scale[i] = hn::Load(df, scales[i] + v * kRowLanes);
     if constexpr (F::kHasMin) out.min = hn::Load(df, mins + v * kRowLanes);
   }
 };
-
-// sum += w · quad kLane of the four in a.
-template <int kLane>
-HWY_INLINE void Sdot(VI32& sum, VI8 w, VI8 a) {
-  asm(".arch_extension dotprod\n\tsdot %0.4s, %1.16b, %2.4b[%c3]" : "+w"(sum.raw) : "w"(w.raw), "w"(a.raw), "i"(kLane));
-}
-// sum[2 * i + j] += a's row i · w's row j, rows of 8.
-HWY_INLINE void Smmla(VI32& sum, VI8 a, VI8 w) {
-  asm(".arch_extension i8mm\n\tsmmla %0.4s, %1.16b, %2.16b" : "+w"(sum.raw) : "w"(a.raw), "w"(w.raw));
-}
-
-// --- dotprod ---------------------------------------------------------------------------------------------------------
-
-template <int kQuad, int kRows, int kWidth, class Group>
-HWY_INLINE void SdotQuad(const Group& group, int v0, const VI8* a, VI32 (*sum)[kWidth]) {
-  VI8 w[kWidth];
-#pragma GCC unroll 4
-  for (int v = 0; v < kWidth; ++v) w[v] = group.template Weights<kQuad>(v0 + v);
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kWidth; ++v) Sdot<kQuad % 4>(sum[r][v], w[v], a[r]);
-  }
-}
-// sum += the products of half kHalf of a group: 16 k.
-template <int kHalf, int kRows, int kWidth, class Group>
-HWY_INLINE void SdotHalf(const Group& group, int v0, const ActivationGroup* HWY_RESTRICT x, VI32 (*sum)[kWidth]) {
-  VI8 a[kRows];
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) a[r] = hn::LoadU(di8, x[r].q + 16 * kHalf);
-  SdotQuad<4 * kHalf, kRows, kWidth>(group, v0, a, sum);
-  SdotQuad<4 * kHalf + 1, kRows, kWidth>(group, v0, a, sum);
-  SdotQuad<4 * kHalf + 2, kRows, kWidth>(group, v0, a, sum);
-  SdotQuad<4 * kHalf + 3, kRows, kWidth>(group, v0, a, sum);
-}
-
-// --- NEON alone ------------------------------------------------------------------------------------------------------
-
-// Sums of products, a lane for each weight of a vector.
-struct WideSums {
-  int16x8_t low, high;
-};
-
-template <int kQuad, bool kFirst, int kRows, int kWidth, class Group>
-HWY_INLINE void WidenQuad(const Group& group, int v0, const VI8* a, WideSums (*sum)[kWidth]) {
-  VI8 w[kWidth];
-#pragma GCC unroll 4
-  for (int v = 0; v < kWidth; ++v) w[v] = group.template Weights<kQuad>(v0 + v);
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-    const int8x16_t quad = vreinterpretq_s8_s32(vdupq_laneq_s32(vreinterpretq_s32_s8(a[r].raw), kQuad % 4));
-#pragma GCC unroll 4
-    for (int v = 0; v < kWidth; ++v) {
-      WideSums& s = sum[r][v];
-      if constexpr (kFirst) {
-        s.low = vmull_s8(vget_low_s8(w[v].raw), vget_low_s8(quad));
-        s.high = vmull_high_s8(w[v].raw, quad);
-      } else {
-        s.low = vmlal_s8(s.low, vget_low_s8(w[v].raw), vget_low_s8(quad));
-        s.high = vmlal_high_s8(s.high, w[v].raw, quad);
-      }
-    }
-  }
-}
-// sum += the products so far.
-template <class F, int kRows, int kWidth>
-HWY_INLINE void AddWide(const WideSums (*wide)[kWidth], VI32 (*sum)[kWidth]) {
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kWidth; ++v) {
-      const WideSums& s = wide[r][v];
-      if constexpr (F::kBits == 4) {  // pairs fit in 16 bits as well: 8 * 2 * 15 * 127
-        sum[r][v].raw = vpadalq_s16(sum[r][v].raw, vpaddq_s16(s.low, s.high));
-      } else {
-        const int32x4_t pairs = vpaddq_s32(vpaddlq_s16(s.low), vpaddlq_s16(s.high));
-        sum[r][v].raw = vaddq_s32(sum[r][v].raw, pairs);
-      }
-    }
-  }
-}
-template <class F, int kHalf, int kRows, int kWidth, class Group>
-HWY_INLINE void WidenHalf(const Group& group, int v0, const ActivationGroup* HWY_RESTRICT x, WideSums (*wide)[kWidth],
-                          VI32 (*sum)[kWidth]) {
-  // Quads whose products of |weight| < 2^bits (2^7 with 8 bits) and |activation| <= 127 can be added in 16 bits.
-  constexpr int kQuads = F::kBits <= 5 ? 8 : F::kBits == 6 ? 4 : 2;
-  VI8 a[kRows];
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) a[r] = hn::LoadU(di8, x[r].q + 16 * kHalf);
-  WidenQuad<4 * kHalf, 4 * kHalf % kQuads == 0, kRows, kWidth>(group, v0, a, wide);
-  WidenQuad<4 * kHalf + 1, false, kRows, kWidth>(group, v0, a, wide);
-  if constexpr (kQuads == 2) AddWide<F, kRows, kWidth>(wide, sum);
-  WidenQuad<4 * kHalf + 2, kQuads == 2, kRows, kWidth>(group, v0, a, wide);
-  WidenQuad<4 * kHalf + 3, false, kRows, kWidth>(group, v0, a, wide);
-  if constexpr (kQuads < 8 || kHalf == 1) AddWide<F, kRows, kWidth>(wide, sum);
-}
-
-// --- both ------------------------------------------------------------------------------------------------------------
 
 // One group for kRows rows of x: y += scale * dot (+ min * sum).
 template <class F, int kRows, class Group>
@@ -189,19 +64,12 @@ HWY_INLINE void AddGroupOfRows(const Group& group, const ActivationGroup* HWY_RE
     for (int s = 0; s < F::kScales; ++s) {
 #pragma GCC unroll 4
       for (int r = 0; r < kRows; ++r) {
-        const VI32 start = Group::kUnpacked ? hn::Zero(di32) : StartSum<F>(x[r], s);
+        const VI32 start = Group::kFromZero ? StartSum<F>(x[r], s) : hn::Zero(di32);
 #pragma GCC unroll 4
         for (int v = 0; v < kWidth; ++v) sum[s][r][v] = start;
       }
     }
-    if constexpr (F::kDot == Dot::kSdot) {
-      SdotHalf<0, kRows, kWidth>(group, v0, x, sum[0]);
-      SdotHalf<1, kRows, kWidth>(group, v0, x, sum[F::kScales - 1]);
-    } else {
-      WideSums wide[kRows][kWidth];
-      WidenHalf<F, 0, kRows, kWidth>(group, v0, x, wide, sum[0]);
-      WidenHalf<F, 1, kRows, kWidth>(group, v0, x, wide, sum[F::kScales - 1]);
-    }
+    AddDots<F, kRows, kWidth>(group, v0, x->q, sizeof(ActivationGroup), sum[0], sum[F::kScales - 1]);
 #pragma GCC unroll 4
     for (int v = 0; v < kWidth; ++v) {
       GroupScales<F> scales;
@@ -233,7 +101,7 @@ HWY_NOINLINE void MultiplyTile(const QuantSlice& slice, int64_t tile_index, int6
   TileAhead ahead(tile, layout.tile_bytes, layout.groups);
   for (int64_t g = 0; g < layout.groups; ++g, x += slice.x.block_rows) {
     if (row == 0) ahead.Step();
-    AddGroupOfRows<F, kRows>(PackedGroup<F>{layout, tile, g}, x, y);
+    AddGroupOfRows<F, kRows>(PackedGroup<F>(layout, tile, g), x, y);
   }
   HWY_ALIGN float sums[kRows * kTileRows];
   StoreSums<kRows>(y, sums);
@@ -252,22 +120,14 @@ HWY_NOINLINE void AddGroups(const UnpackedGroup<F>* HWY_RESTRICT groups, int64_t
 
 // --- i8mm ------------------------------------------------------------------------------------------------------------
 
-constexpr int kPairs = kTileRows / 2;
-
-// A group of a tile in pairs of output rows: 16 bytes are 8 consecutive k of each of the two, quarter after quarter of
-// the group, pair after pair; scales stand as the sums of smmla do, the pair's two for each row of x.
+// A group of a tile in pairs of output rows, with scales as the sums of smmla stand: the pair's two for each row of x.
 template <class F>
-struct PairedGroup {
-  alignas(16) uint8_t bytes[kByteGroup];
+struct PairedGroup : PairedQuads<F> {
   alignas(16) float scales[F::kScales][2 * kTileRows];
   alignas(16) float mins[2 * kTileRows];
 
   HWY_INLINE void Unpack(const QuantLayout& layout, const uint8_t* tile, int64_t g) {
-    const uint8_t* const quants = tile + g * F::kQuantBytes;
-    UnpackQuarters<0>(quants);
-    UnpackQuarters<1>(quants);
-    UnpackQuarters<2>(quants);
-    UnpackQuarters<3>(quants);
+    PairedQuads<F>::Unpack(tile + g * F::kQuantBytes);
     for (int v = 0; v < kVectors; ++v) {
       GroupScales<F> s;
       LoadScales<F>(layout, tile, v * kRowLanes, g, s);
@@ -275,31 +135,7 @@ struct PairedGroup {
       if constexpr (F::kHasMin) StorePairs(s.min, mins + 2 * v * kRowLanes);
     }
   }
-  HWY_INLINE VI8 Weights(int quarter, int pair) const {
-    return hn::BitCast(di8, hn::Load(du8, bytes + (quarter * kPairs + pair) * 16));
-  }
-
- private:
-  template <int kQuarter>
-  HWY_INLINE void UnpackQuarters(const uint8_t* HWY_RESTRICT quants) {
-    for (int v = 0; v < kVectors; ++v) {
-      const uint8_t* const at = quants + v * kVectorBytes;
-      const VU8 offset = hn::Set(du8, static_cast<uint8_t>(F::kOffset));
-      const VI32 first = hn::BitCast(di32, hn::Sub(Quad<F, 2 * kQuarter>(at), offset));
-      const VI32 second = hn::BitCast(di32, hn::Sub(Quad<F, 2 * kQuarter + 1>(at), offset));
-      uint8_t* const to = bytes + (kQuarter * kPairs + 2 * v) * 16;
-      hn::Store(hn::BitCast(du8, hn::InterleaveLower(di32, first, second)), du8, to);
-      hn::Store(hn::BitCast(du8, hn::InterleaveUpper(di32, first, second)), du8, to + 16);
-    }
-  }
-  static HWY_INLINE void StorePairs(VF s, float* to) {
-    const hn::Repartition<double, DF> dd;
-    hn::Store(hn::BitCast(df, hn::InterleaveLower(dd, hn::BitCast(dd, s), hn::BitCast(dd, s))), df, to);
-    hn::Store(hn::BitCast(df, hn::InterleaveUpper(dd, hn::BitCast(dd, s), hn::BitCast(dd, s))), df, to + 4);
-  }
 };
-
-HWY_INLINE VF PairOf(float first, float second) { return VF(vcombine_f32(vdup_n_f32(first), vdup_n_f32(second))); }
 
 // `count` groups for kRows rows of x, in pairs (of which the last may be the same row twice). Sums are those of smmla,
 // which leave no registers for y: it is in `sums`, [pairs of rows][pairs of outputs][4].
@@ -308,7 +144,6 @@ HWY_NOINLINE void AddGroupsInPairs(const PairedGroup<F>* HWY_RESTRICT groups, in
                                    const ActivationGroup* HWY_RESTRICT x, int64_t stride, float* HWY_RESTRICT sums) {
   constexpr int kRowPairs = (kRows + 1) / 2;
   constexpr int kQuarters = 4 / F::kScales;  // that share a scale
-  const hn::Repartition<int64_t, DI8> di64;
   for (int64_t g = 0; g < count; ++g, x += stride) {
     const PairedGroup<F>& w = groups[g];
 #pragma GCC unroll 2
@@ -319,26 +154,7 @@ HWY_NOINLINE void AddGroupsInPairs(const PairedGroup<F>* HWY_RESTRICT groups, in
 #pragma GCC unroll 8
         for (int j = 0; j < kPairs; ++j) dot[p][j] = hn::Zero(di32);
       }
-#pragma GCC unroll 2
-      for (int h = s * kQuarters; h < (s + 1) * kQuarters; h += 2) {
-        VI8 a[kRowPairs][2];
-#pragma GCC unroll 2
-        for (int p = 0; p < kRowPairs; ++p) {
-          const auto one = hn::BitCast(di64, hn::LoadU(di8, x[2 * p].q + 8 * h));
-          const auto two = hn::BitCast(di64, hn::LoadU(di8, x[std::min(2 * p + 1, kRows - 1)].q + 8 * h));
-          a[p][0] = hn::BitCast(di8, hn::InterleaveLower(di64, one, two));
-          a[p][1] = hn::BitCast(di8, hn::InterleaveUpper(di64, one, two));
-        }
-#pragma GCC unroll 2
-        for (int q = 0; q < 2; ++q) {
-#pragma GCC unroll 8
-          for (int j = 0; j < kPairs; ++j) {
-            const VI8 weights = w.Weights(h + q, j);
-#pragma GCC unroll 2
-            for (int p = 0; p < kRowPairs; ++p) Smmla(dot[p][j], a[p][q], weights);
-          }
-        }
-      }
+      AddDotsInPairs<F, kRows, kQuarters>(w, s * kQuarters, x->q, sizeof(ActivationGroup), dot);
       // As AddGroup does it.
 #pragma GCC unroll 2
       for (int p = 0; p < kRowPairs; ++p) {
@@ -356,21 +172,6 @@ HWY_NOINLINE void AddGroupsInPairs(const PairedGroup<F>* HWY_RESTRICT groups, in
         }
       }
     }
-  }
-}
-
-// Sums in pairs, of two rows, to row after row.
-HWY_INLINE void UnpairSums(float* sums) {
-  VF row[2][kVectors];
-  const hn::Repartition<double, DF> dd;
-  for (int v = 0; v < kVectors; ++v) {
-    const auto first = hn::BitCast(dd, hn::Load(df, sums + 8 * v)),
-               second = hn::BitCast(dd, hn::Load(df, sums + 8 * v + 4));
-    row[0][v] = hn::BitCast(df, hn::InterleaveLower(dd, first, second));
-    row[1][v] = hn::BitCast(df, hn::InterleaveUpper(dd, first, second));
-  }
-  for (int r = 0; r < 2; ++r) {
-    for (int v = 0; v < kVectors; ++v) hn::Store(row[r][v], df, sums + r * kTileRows + v * kRowLanes);
   }
 }
 
