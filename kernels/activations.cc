@@ -89,6 +89,7 @@ void Activations::Set(const float* x, int64_t rows, int64_t cols) {
   rows_ = rows;
   cols_ = cols;
   forms_->quantized = forms_->paneled = false;
+  for (auto& [chunks_per_scale, form] : forms_->chunks) form.quantized = false;
 }
 
 }  // namespace linnet::kernels

@@ -2,8 +2,10 @@
 #pragma once
 
 #include <cstdint>
+#include <map>
 #include <vector>
 
+#include "kernels/activation_chunks.h"
 #include "kernels/activation_panels.h"
 #include "kernels/isa.h"
 #include "kernels/matrix.h"
@@ -38,6 +40,13 @@ struct Activations::Forms {
   bool quantized = false;  // `blocks` holds the current rows
   ActivationBlocks blocks;
   std::vector<ActivationGroup> storage;
+  // The same for weights that share scales, by the chunks of activations that share one.
+  struct Chunks {
+    bool quantized = false;
+    ActivationChunks chunks;
+    ActivationChunkStorage storage;
+  };
+  std::map<int64_t, Chunks> chunks;
   bool paneled = false;  // so do `panels`
   ActivationPanels panels;
   std::vector<float> panel_storage;

@@ -32,6 +32,6 @@ std::vector<std::string> DetectCpuFeatures();
 std::string CpuModelName();
 
 // Part of numerics_id: changes whenever a kernel's results change.
-inline constexpr int kKernelRevision = 3;
+inline constexpr int kKernelRevision = 4;
 
 }  // namespace linnet::kernels

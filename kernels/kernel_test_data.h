@@ -10,13 +10,17 @@
 
 #include "kernels/dtype.h"
 #include "kernels/float16.h"
+#include "kernels/packed_type.h"
 #include "kernels/quant_block.h"
 
 namespace linnet::kernels::testing {
 
+// What is stored, and what it is packed as.
 inline constexpr DType kQuantTypes[] = {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1,
                                         DType::kQ8_0, DType::kQ4_K, DType::kQ5_K, DType::kQ6_K};
 inline constexpr DType kDenseTypes[] = {DType::kF16, DType::kBF16, DType::kF32};
+inline constexpr PackedType kPackedTypes[] = {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ8_0,
+                                              DType::kQ4_K, DType::kQ5_K, DType::kQ6_K, kInt8,        kInt4G64};
 
 inline std::vector<float> RandomFloats(int64_t n, std::mt19937& random, float scale = 1.0f) {
   std::normal_distribution<float> normal(0, scale);
@@ -33,8 +37,20 @@ inline void SetWeight(DType type, float value, size_t at, std::vector<uint8_t>& 
   std::memcpy(&bytes[at * size], &bits, size);
 }
 
+// The scales of Q4_0 or Q8_0 blocks are made the same where `packed` says so.
+inline void ShareScales(PackedType packed, int64_t rows, int64_t cols, std::vector<uint8_t>& bytes) {
+  if (packed.shared == SharedScales::kNone) return;
+  const int64_t blocks = cols / kGroup, block_bytes = Info(packed.type).block_bytes;
+  for (int64_t b = 0; b < rows * blocks; ++b) {
+    const int64_t in_row = b % blocks, first = packed.shared == SharedScales::kRow ? 0 : in_row / 2 * 2;
+    std::memcpy(&bytes[static_cast<size_t>(b * block_bytes)],
+                &bytes[static_cast<size_t>((b - in_row + first) * block_bytes)], 2);
+  }
+}
+
 // A valid stored matrix of any type: random bits everywhere, scales of sensible size.
-inline std::vector<uint8_t> RandomWeights(DType type, int64_t rows, int64_t cols, std::mt19937& random) {
+inline std::vector<uint8_t> RandomWeights(PackedType packed, int64_t rows, int64_t cols, std::mt19937& random) {
+  const DType type = packed.type;
   std::vector<uint8_t> bytes(static_cast<size_t>(rows * BytesFor(type, cols)));
   const auto half = [&](uint8_t* at, float v) {
     const uint16_t h = F16FromF32(v);
@@ -58,6 +74,7 @@ inline std::vector<uint8_t> RandomWeights(DType type, int64_t rows, int64_t cols
     half(block, scale(random) * small);
     if (Traits(type).has_min) half(block + 2, scale(random) * small);
   }
+  ShareScales(packed, rows, cols, bytes);
   return bytes;
 }
 

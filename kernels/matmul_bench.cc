@@ -20,8 +20,8 @@ using testing::BenchPool;
 constexpr int64_t kOutputs = 8960, kInputs = 1536;
 
 // As many matrices as it takes that a pass over them reads from memory. One format at a time is kept.
-const std::vector<std::unique_ptr<Matrix>>& Matrices(DType type) {
-  static DType current = DType::kF32;
+const std::vector<std::unique_ptr<Matrix>>& Matrices(PackedType type) {
+  static PackedType current = DType::kF32;
   static auto* const matrices = new std::vector<std::unique_ptr<Matrix>>();
   if (current == type && !matrices->empty()) return *matrices;
   matrices->clear();
@@ -29,16 +29,19 @@ const std::vector<std::unique_ptr<Matrix>>& Matrices(DType type) {
   std::mt19937 random(1);
   const auto bytes = testing::RandomWeights(type, kOutputs, kInputs, random);
   do {
-    auto made = Matrix::Create(
-        {.type = type, .rows = kOutputs, .cols = kInputs, .data = reinterpret_cast<const std::byte*>(bytes.data())},
-        Precision::kFast, BenchPool());
+    auto made = Matrix::Create({.type = type.type,
+                                .rows = kOutputs,
+                                .cols = kInputs,
+                                .data = reinterpret_cast<const std::byte*>(bytes.data()),
+                                .shared = type.shared},
+                               Precision::kFast, BenchPool());
     CHECK_OK(made.status());
     matrices->push_back(*std::move(made));
   } while (matrices->front()->bytes() * static_cast<int64_t>(matrices->size()) < testing::kStreamBytes);
   return *matrices;
 }
 
-void Product(benchmark::State& state, DType type) {
+void Product(benchmark::State& state, PackedType type) {
   const int64_t m = state.range(0);
   const auto& matrices = Matrices(type);
   std::mt19937 random(2);
@@ -53,7 +56,7 @@ void Product(benchmark::State& state, DType type) {
     next = (next + 1) % matrices.size();
   }
   testing::ReportBytes(state, static_cast<double>(matrices.front()->bytes()));
-  testing::ReportOperations(state, 2.0 * static_cast<double>(m * kOutputs * kInputs), BenchLimits().ForType(type));
+  testing::ReportOperations(state, 2.0 * static_cast<double>(m * kOutputs * kInputs), BenchLimits().ForType(type.type));
 }
 
 void EmptyRegion(benchmark::State& state) {
@@ -76,9 +79,10 @@ void Limits(benchmark::State& state) {
 BENCHMARK(Limits)->Iterations(1);
 
 const bool kRegistered = [] {
-  for (const DType type : {DType::kQ4_0, DType::kQ4_1, DType::kQ5_0, DType::kQ5_1, DType::kQ8_0, DType::kQ4_K,
-                           DType::kQ5_K, DType::kQ6_K, DType::kF16, DType::kBF16, DType::kF32}) {
-    const std::string name = "Product/" + std::string(Info(type).name);
+  std::vector<PackedType> types(std::begin(testing::kPackedTypes), std::end(testing::kPackedTypes));
+  types.insert(types.end(), {DType::kF16, DType::kBF16, DType::kF32});
+  for (const PackedType type : types) {
+    const std::string name = "Product/" + std::string(PackedTypeName(type));
     auto* const registered =
         benchmark::RegisterBenchmark(name.c_str(), [type](benchmark::State& state) { Product(state, type); });
     registered->ArgName("rows")->UseRealTime();

@@ -35,9 +35,9 @@ absl::Status CheckShape(DType type, int64_t rows, int64_t cols) {
 
 }  // namespace
 
-int64_t Matrix::PackedBytes(DType type, int64_t rows, int64_t cols, Precision precision) {
+int64_t Matrix::PackedBytes(PackedType type, int64_t rows, int64_t cols, Precision precision) {
   if (precision == Precision::kReference) return 0;
-  return IsGroupQuantized(type) ? QuantMatrixBytes(type, rows, cols) : DenseMatrixBytes(type, rows, cols);
+  return IsGroupQuantized(type.type) ? QuantMatrixBytes(type, rows, cols) : DenseMatrixBytes(type.type, rows, cols);
 }
 
 absl::StatusOr<std::unique_ptr<Matrix>> Matrix::Create(const Source& source, Precision precision, ThreadPool& pool,
@@ -48,10 +48,11 @@ absl::StatusOr<std::unique_ptr<Matrix>> Matrix::Create(const Source& source, Pre
   return CreateDenseMatrix(source, pool, std::move(place));
 }
 
-absl::StatusOr<std::unique_ptr<Matrix>> Matrix::FromPacked(DType type, int64_t rows, int64_t cols, PackedPlace place) {
-  LINNET_RETURN_IF_ERROR(CheckShape(type, rows, cols));
-  if (IsGroupQuantized(type)) return PackedQuantMatrix(type, rows, cols, std::move(place));
-  return PackedDenseMatrix(type, rows, cols, std::move(place));
+absl::StatusOr<std::unique_ptr<Matrix>> Matrix::FromPacked(PackedType type, int64_t rows, int64_t cols,
+                                                           PackedPlace place) {
+  LINNET_RETURN_IF_ERROR(CheckShape(type.type, rows, cols));
+  if (IsGroupQuantized(type.type)) return PackedQuantMatrix(type, rows, cols, std::move(place));
+  return PackedDenseMatrix(type.type, rows, cols, std::move(place));
 }
 
 int64_t SliceBytes(int64_t total, int threads) {

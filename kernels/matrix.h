@@ -16,13 +16,14 @@
 
 #include "absl/status/statusor.h"
 #include "kernels/dtype.h"
+#include "kernels/packed_type.h"
 #include "kernels/rows.h"
 #include "kernels/thread_pool.h"
 
 namespace linnet::kernels {
 
 enum class Precision {
-  kFast,       // activations quantized to 8 bits per group of 32 where the weights are group-quantized
+  kFast,       // activations quantized to 8 bits where the weights are group-quantized
   kReference,  // dequantized weights, f32 throughout
 };
 
@@ -63,6 +64,8 @@ class Matrix {
     int64_t rows = 0;                 // N: outputs
     int64_t cols = 0;                 // K: inputs, a multiple of the type's block
     const std::byte* data = nullptr;  // [rows, cols] row by row as GGUF stores it; not needed after Create
+    // Where it is packed: which of its scales are the same, as somebody said.
+    SharedScales shared = SharedScales::kNone;
     // Where they are packed: told of the parts of `data` that are done, in order; may be null.
     std::function<void(std::span<const std::byte> done)> release;
   };
@@ -70,14 +73,16 @@ class Matrix {
   static constexpr uint64_t kMostUnreleasedBytes = uint64_t{8} << 20;
   // What the packed form takes; 0 in reference precision, where nothing is packed.
   // REQUIRES: a shape that Create takes.
-  static int64_t PackedBytes(DType type, int64_t rows, int64_t cols, Precision precision);
+  static int64_t PackedBytes(PackedType type, int64_t rows, int64_t cols, Precision precision);
   // `place`: where to pack to; empty: memory of the matrix's own. INVALID_ARGUMENT: a shape that the format does not
-  // allow, or a place of another size.
+  // allow, or a place of another size. FAILED_PRECONDITION: scales are not shared as the source says; all of it has
+  // been released then.
   static absl::StatusOr<std::unique_ptr<Matrix>> Create(const Source& source, Precision precision, ThreadPool& pool,
                                                         PackedPlace place = {});
   // The matrix that Create, in fast precision, packed to these very bytes before, under the same kPackerVersion. They
   // are believed: any bytes give some matrix. INVALID_ARGUMENT as of Create.
-  static absl::StatusOr<std::unique_ptr<Matrix>> FromPacked(DType type, int64_t rows, int64_t cols, PackedPlace place);
+  static absl::StatusOr<std::unique_ptr<Matrix>> FromPacked(PackedType type, int64_t rows, int64_t cols,
+                                                            PackedPlace place);
   virtual ~Matrix() = default;
 
   int64_t rows() const { return rows_; }

@@ -4,9 +4,11 @@
 #include <cmath>
 #include <cstring>
 
+#include "kernels/activation_chunks.h"
 #include "kernels/activations.h"
 #include "kernels/kernel_test_util.h"
 #include "kernels/quant_matmul.h"
+#include "kernels/shared_matmul.h"
 
 namespace linnet::kernels {
 namespace {
@@ -17,10 +19,14 @@ using testing::RandomWeights;
 using testing::ScopedIsa;
 using testing::SetWeight;
 
-std::unique_ptr<Matrix> Create(DType type, int64_t n, int64_t k, const std::vector<uint8_t>& bytes, Precision precision,
-                               ThreadPool& pool) {
-  auto matrix = Matrix::Create(
-      {.type = type, .rows = n, .cols = k, .data = reinterpret_cast<const std::byte*>(bytes.data())}, precision, pool);
+std::unique_ptr<Matrix> Create(PackedType type, int64_t n, int64_t k, const std::vector<uint8_t>& bytes,
+                               Precision precision, ThreadPool& pool) {
+  auto matrix = Matrix::Create({.type = type.type,
+                                .rows = n,
+                                .cols = k,
+                                .data = reinterpret_cast<const std::byte*>(bytes.data()),
+                                .shared = type.shared},
+                               precision, pool);
   EXPECT_TRUE(matrix.ok()) << matrix.status();
   return *std::move(matrix);
 }
@@ -69,7 +75,7 @@ struct Shape {
   int64_t m, n, k;
 };
 
-void ExpectScalarBitsOnEveryIsa(DType type, const Shape& s, std::mt19937& random) {
+void ExpectScalarBitsOnEveryIsa(PackedType type, const Shape& s, std::mt19937& random) {
   ThreadPool pool(2);
   const auto bytes = RandomWeights(type, s.n, s.k, random);
   const auto x = RandomFloats(s.m * s.k, random), bias = RandomFloats(s.n, random),
@@ -95,23 +101,23 @@ void ExpectRowsComeBackBitForBit(const Matrix& w, DType type, const std::vector<
   }
 }
 
-class QuantMatrix : public ::testing::TestWithParam<DType> {
+class QuantMatrix : public ::testing::TestWithParam<PackedType> {
  protected:
   // Small ones, odd ones, and every size of a block of rows.
   std::vector<Shape> Shapes() const {
-    const int64_t k = Info(GetParam()).block_elements;
-    return {{1, 1, k},     {3, 5, k},      {1, 16, 2 * k},  {2, 17, 3 * k}, {7, 33, k},
-            {16, 48, 512}, {31, 100, 256}, {70, 15, 2 * k}, {8, 64, 768},   {33, 20, 1280}};
+    const int64_t k = Info(GetParam().type).block_elements;
+    return {{1, 1, k},      {3, 5, k},       {1, 16, 2 * k}, {2, 17, 3 * k}, {7, 33, k},      {16, 48, 512},
+            {31, 100, 256}, {70, 15, 2 * k}, {8, 64, 768},   {33, 20, 1280}, {35, 50, 17 * k}};
   }
 };
-INSTANTIATE_TEST_SUITE_P(Formats, QuantMatrix, ::testing::ValuesIn(testing::kQuantTypes),
-                         [](const auto& info) { return std::string(Info(info.param).name); });
+INSTANTIATE_TEST_SUITE_P(Formats, QuantMatrix, ::testing::ValuesIn(testing::kPackedTypes),
+                         [](const auto& info) { return std::string(PackedTypeName(info.param)); });
 
 TEST_P(QuantMatrix, RowsComeBackBitForBit) {
   std::mt19937 random(1);
   ThreadPool pool(2);
   const auto bytes = RandomWeights(GetParam(), 37, 512, random);
-  ExpectRowsComeBackBitForBit(*Create(GetParam(), 37, 512, bytes, Precision::kFast, pool), GetParam(), bytes);
+  ExpectRowsComeBackBitForBit(*Create(GetParam(), 37, 512, bytes, Precision::kFast, pool), GetParam().type, bytes);
 }
 
 TEST_P(QuantMatrix, EveryIsaGivesTheScalarBits) {
@@ -126,11 +132,11 @@ TEST_P(QuantMatrix, LargestValuesDoNotOverflow) {
   for (const uint8_t fill : {0xFF, 0x00, 0x80, 0x7F}) {
     std::mt19937 random(3);
     auto bytes = RandomWeights(GetParam(), n, k, random);
-    FillQuants(GetParam(), fill, bytes);
+    FillQuants(GetParam().type, fill, bytes);
     for (const float sign : {1.0f, -1.0f}) {
       for (const int64_t m : {1, 40}) {
         const std::vector<float> x(static_cast<size_t>(m * k), sign);
-        const auto expected = Exact(GetParam(), bytes, n, k, x, m);
+        const auto expected = Exact(GetParam().type, bytes, n, k, x, m);
         for (const Isa isa : SupportedIsas()) {
           const ScopedIsa scoped(isa);
           const auto y = Product1(*Create(GetParam(), n, k, bytes, Precision::kFast, pool), x, m, pool);
@@ -149,7 +155,7 @@ TEST_P(QuantMatrix, IsCloseToTheExactProduct) {
   const Shape s{9, 40, 512};
   const auto bytes = RandomWeights(GetParam(), s.n, s.k, random);
   const auto x = RandomFloats(s.m * s.k, random);
-  const auto expected = Exact(GetParam(), bytes, s.n, s.k, x, s.m);
+  const auto expected = Exact(GetParam().type, bytes, s.n, s.k, x, s.m);
   // 8-bit activations: a step of max/127 for each of them.
   EXPECT_LT(
       RelativeError(Product1(*Create(GetParam(), s.n, s.k, bytes, Precision::kFast, pool), x, s.m, pool), expected),
@@ -183,7 +189,10 @@ TEST_P(QuantMatrix, ARowDependsNeitherOnTheBatchNorOnThreads) {
 }
 
 TEST(QuantMatmulTable, IsTheOneOfTheForcedIsa) {
-  for (const Isa isa : SupportedIsas()) EXPECT_EQ(QuantMatmulTableFor(isa).isa, isa);
+  for (const Isa isa : SupportedIsas()) {
+    EXPECT_EQ(QuantMatmulTableFor(isa).isa, isa);
+    EXPECT_EQ(SharedMatmulTableFor(isa).isa, isa);
+  }
 }
 
 TEST(Activations, QuantizeTheSameOnEveryIsa) {
@@ -210,6 +219,60 @@ TEST(Activations, QuantizeTheSameOnEveryIsa) {
       EXPECT_NEAR(expected[g].q[i] * expected[g].scale, x[g * 32 + i], expected[g].scale * 0.5001f);
     }
     EXPECT_EQ(expected[g].negative_sum, -sum);
+  }
+}
+
+TEST(ActivationChunks, QuantizeTheSameOnEveryIsa) {
+  std::mt19937 random(10);
+  // Whole chunks, and a last one that is half full; scales of one chunk, of two, and of what is left at the end.
+  for (const auto& [cols, chunks_per_scale] : {std::pair{64, 1}, {96, 1}, {96, 2}, {256, 2}, {288, 2}, {32, 2}}) {
+    const int64_t rows = 21, chunks = (cols + kChunk - 1) / kChunk;
+    auto x = RandomFloats(rows * cols, random);
+    std::fill_n(x.begin() + cols, cols, 0.0f);
+    for (int i = 0; i < cols; ++i) x[2 * cols + i] *= 1e-38f;  // counts as zero
+    for (int i = 0; i < cols; ++i) x[3 * cols + i] *= 1e30f;
+    for (int i = 0; i < cols; ++i) x[4 * cols + i] = static_cast<float>(i % 32) - 15.5f;  // ties
+    const ActivationChunks shape = {.block_rows = kActivationBlock,
+                                    .chunks = chunks,
+                                    .chunks_per_scale = chunks_per_scale,
+                                    .scales = (chunks + chunks_per_scale - 1) / chunks_per_scale};
+    ActivationChunkStorage expected_storage;
+    const ActivationChunks expected = expected_storage.For(shape, rows, false);
+    for (int64_t r = 0; r < rows; ++r) QuantizeChunksFor(Isa::kScalar)(&x[r * cols], cols, expected, r);
+    for (int64_t r = 0; r < rows; ++r) {
+      for (int64_t s = 0; s < shape.scales; ++s) {
+        const int64_t at = expected.ScaleAt(r) + s * kActivationBlock;
+        int sum = 0;
+        for (int64_t i = s * chunks_per_scale * kChunk; i < std::min((s + 1) * chunks_per_scale, chunks) * kChunk;
+             ++i) {
+          const int q = expected.Row(r)[i / kChunk * kActivationBlock * kChunk + i % kChunk];
+          sum += q;
+          const float from = i < cols && r != 2 ? x[r * cols + i] : 0;
+          ASSERT_NEAR(q * expected.scale[at], from, expected.scale[at] * 0.5001f);
+        }
+        EXPECT_EQ(expected.negative_sum[at], -sum);
+      }
+    }
+    for (const Isa isa : SupportedIsas()) {
+      const bool words = isa != Isa::kScalar;
+      ActivationChunkStorage storage;
+      const ActivationChunks got = storage.For(shape, rows, words);
+      for (int64_t r = 0; r < rows; ++r) QuantizeChunksFor(isa)(&x[r * cols], cols, got, r);
+      for (int64_t r = 0; r < rows; ++r) {
+        for (int64_t s = 0; s < shape.scales; ++s) {
+          const int64_t at = got.ScaleAt(r) + s * kActivationBlock;
+          EXPECT_EQ(got.scale[at], expected.scale[at]) << IsaName(isa);
+          EXPECT_EQ(got.negative_sum[at], expected.negative_sum[at]) << IsaName(isa);
+        }
+        for (int64_t c = 0; c < chunks; ++c) {
+          const int64_t at = c * kActivationBlock * kChunk;
+          ASSERT_EQ(0, std::memcmp(got.Row(r) + at, expected.Row(r) + at, kChunk)) << IsaName(isa) << " row " << r;
+          for (int k = 0; words && k < kChunk; ++k) {
+            ASSERT_EQ(got.WordRow(r)[at + k % 2 * (kChunk / 2) + k / 2], expected.Row(r)[at + k]) << IsaName(isa);
+          }
+        }
+      }
+    }
   }
 }
 
@@ -332,24 +395,24 @@ TEST(Multiply, GroupsShareTheirInputAndResidualMayBeTheOutput) {
   std::mt19937 random(8);
   ThreadPool pool(2);
   const int64_t m = 5, k = 256;
-  const DType types[] = {DType::kQ4_1, DType::kF32, DType::kQ6_K};
-  const int64_t rows[] = {48, 20, 33};
+  const PackedType types[] = {DType::kQ4_1, DType::kF32, DType::kQ6_K, kInt8, kInt4G64};
+  const int64_t rows[] = {48, 20, 33, 40, 17};
   const auto x = RandomFloats(m * k, random);
   std::vector<std::unique_ptr<Matrix>> w;
   std::vector<std::vector<float>> y, start, plain;
   std::vector<Product> products;
-  for (int i = 0; i < 3; ++i) {
+  for (size_t i = 0; i < std::size(types); ++i) {
     w.push_back(Create(types[i], rows[i], k, RandomWeights(types[i], rows[i], k, random), Precision::kFast, pool));
     plain.push_back(Product1(*w[i], x, m, pool));
     start.push_back(RandomFloats(m * (rows[i] + 3), random));  // rows with a gap between them
     y.push_back(start[i]);
   }
-  for (int i = 0; i < 3; ++i)
+  for (size_t i = 0; i < std::size(types); ++i)
     products.push_back({.weights = w[i].get(), .y = y[i].data(), .y_stride = rows[i] + 3, .residual = y[i].data()});
   Activations activations;
   activations.Set(x.data(), m, k);
   Multiply(products, activations, pool);
-  for (int i = 0; i < 3; ++i) {
+  for (size_t i = 0; i < std::size(types); ++i) {
     for (int64_t r = 0; r < m; ++r) {
       for (int64_t c = 0; c < rows[i] + 3; ++c) {
         const int64_t at = r * (rows[i] + 3) + c;
@@ -363,7 +426,9 @@ TEST(Multiply, GroupsShareTheirInputAndResidualMayBeTheOutput) {
 TEST(Multiply, AGateOfAnyTypeIsAppliedSliceBySlice) {
   std::mt19937 random(9);
   const int64_t n = 300, k = 256;
-  for (const auto& [up_type, gate_type] : {std::pair{DType::kQ4_0, DType::kQ4_0}, {DType::kQ6_K, DType::kF16}}) {
+  using Types = std::pair<PackedType, PackedType>;
+  for (const auto& [up_type, gate_type] : {Types{DType::kQ4_0, DType::kQ4_0}, Types{DType::kQ6_K, DType::kF16},
+                                           Types{kInt8, kInt8}, Types{kInt4G64, kInt8}}) {
     ThreadPool pool(2);
     const auto up = Create(up_type, n, k, RandomWeights(up_type, n, k, random), Precision::kFast, pool),
                gate = Create(gate_type, n, k, RandomWeights(gate_type, n, k, random), Precision::kFast, pool);

@@ -12,6 +12,7 @@
 #include "base/strings.h"
 #include "kernels/kernel_test_util.h"
 #include "kernels/matrix.h"
+#include "kernels/packed_type.h"
 
 namespace linnet::kernels {
 namespace {
@@ -46,10 +47,10 @@ class Draw {
     const double log = std::uniform_real_distribution<double>(0, std::log2(most + 1.0))(random_);
     return std::clamp(static_cast<int64_t>(std::exp2(log)), int64_t{1}, most);
   }
-  DType QuantType() { return testing::kQuantTypes[Below(std::ssize(testing::kQuantTypes))]; }
-  std::vector<uint8_t> Weights(DType type, int64_t rows, int64_t cols) {
+  PackedType Type() { return testing::kPackedTypes[Below(std::ssize(testing::kPackedTypes))]; }
+  std::vector<uint8_t> Weights(PackedType type, int64_t rows, int64_t cols) {
     auto bytes = RandomWeights(type, rows, cols, random_);
-    if (OneIn(4)) FillQuants(type, static_cast<uint8_t>(OneIn(2) ? 0xFF * Below(2) : Below(256)), bytes);
+    if (OneIn(4)) FillQuants(type.type, static_cast<uint8_t>(OneIn(2) ? 0xFF * Below(2) : Below(256)), bytes);
     return bytes;
   }
   std::vector<float> Floats(int64_t count) { return RandomFloats(count, random_); }
@@ -70,13 +71,16 @@ class Draw {
 };
 
 struct DrawnMatrix {
-  DType type;
+  PackedType type = DType::kQ4_0;
   std::vector<uint8_t> bytes;
 
   std::unique_ptr<Matrix> Create(int64_t rows, int64_t cols, ThreadPool& pool) const {
-    auto matrix = Matrix::Create(
-        {.type = type, .rows = rows, .cols = cols, .data = reinterpret_cast<const std::byte*>(bytes.data())},
-        Precision::kFast, pool);
+    auto matrix = Matrix::Create({.type = type.type,
+                                  .rows = rows,
+                                  .cols = cols,
+                                  .data = reinterpret_cast<const std::byte*>(bytes.data()),
+                                  .shared = type.shared},
+                                 Precision::kFast, pool);
     EXPECT_TRUE(matrix.ok()) << matrix.status();
     return *std::move(matrix);
   }
@@ -100,9 +104,9 @@ class DrawnGroup {
         products_(draw.Size(kMostProducts)) {
     cols_ = 32 * draw.Size(kMostGroups);
     for (DrawnProduct& p : products_) {
-      p.weights.type = draw.QuantType();
-      p.gate.type = draw.QuantType();
-      const int64_t block = std::max(Info(p.weights.type).block_elements, Info(p.gate.type).block_elements);
+      p.weights.type = draw.Type();
+      p.gate.type = draw.Type();
+      const int64_t block = std::max(Info(p.weights.type.type).block_elements, Info(p.gate.type.type).block_elements);
       cols_ = (cols_ + block - 1) / block * block;
     }
     x_ = draw.Inputs(tokens_ * cols_);
@@ -159,9 +163,9 @@ class DrawnGroup {
       if (e == expected[i].end()) continue;
       const int64_t at = e - expected[i].begin();
       ADD_FAILURE() << IsaName(isa) << ", product " << i << " of " << products_.size() << ": " << *g << " for " << *e
-                    << " in row " << at / p.stride << ", output " << at % p.stride << "; " << Info(p.weights.type).name
-                    << " " << tokens_ << "x" << p.outputs << "x" << cols_
-                    << (p.has_gate ? base::StrCat(", gate ", Info(p.gate.type).name) : "")
+                    << " in row " << at / p.stride << ", output " << at % p.stride << "; "
+                    << PackedTypeName(p.weights.type) << " " << tokens_ << "x" << p.outputs << "x" << cols_
+                    << (p.has_gate ? base::StrCat(", gate ", PackedTypeName(p.gate.type)) : "")
                     << (p.has_bias ? ", bias" : "") << (p.has_residual ? ", residual" : "")
                     << (p.in_place ? " in place" : "") << ", " << threads_ << " threads";
     }

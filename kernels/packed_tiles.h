@@ -14,7 +14,7 @@ namespace linnet::kernels {
 inline constexpr int kTileRows = 16;
 
 // Of the bytes in tiles: raised whenever any of them changes, since packed weights are kept on disk.
-inline constexpr uint32_t kPackerVersion = 1;
+inline constexpr uint32_t kPackerVersion = 2;
 
 // INVALID_ARGUMENT: not `bytes` of them at a 64-byte border.
 absl::Status CheckPlace(const PackedPlace& place, int64_t bytes);

@@ -7,6 +7,7 @@
 
 #include <cstdint>
 
+#include "kernels/activation_chunks.h"
 #include "kernels/activations.h"
 #include "kernels/isa.h"
 #include "kernels/quant_pack.h"
@@ -19,6 +20,7 @@ struct QuantSlice {
   const QuantLayout* layout = nullptr;
   int64_t begin_tile = 0, end_tile = 0;
   ActivationBlocks x;
+  ActivationChunks chunks;  // instead of x where groups share scales (shared_matmul.h)
   int64_t x_rows = 0;
   OutputSlice out;
 };
