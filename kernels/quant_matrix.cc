@@ -127,10 +127,11 @@ absl::StatusOr<std::unique_ptr<Matrix>> CreateQuantMatrix(const Matrix::Source& 
   LINNET_ASSIGN_OR_RETURN(const Isa isa, ActiveIsa());
   const QuantLayout layout = QuantLayout::For({source.type, source.shared}, source.rows, source.cols);
   std::atomic<bool> shared = true;
-  LINNET_ASSIGN_OR_RETURN(
-      place, PackTiles(source, layout.tile_bytes, std::move(place), pool, [&](int64_t tile, uint8_t* out) {
-        if (!PackTile(layout, reinterpret_cast<const uint8_t*>(source.data), tile, out)) shared = false;
-      }));
+  LINNET_ASSIGN_OR_RETURN(place,
+                          PackTiles(source, layout.tile_bytes, std::move(place), pool, [&](int64_t tile, uint8_t* out) {
+                            if (!PackTile(layout, reinterpret_cast<const uint8_t*>(source.data), tile, out))
+                              shared = false;
+                          }));
   if (!shared) {
     return absl::FailedPreconditionError(
         absl::StrCat("groups do not share scales as in ", std::string(PackedTypeName(layout.type))));

@@ -253,7 +253,8 @@ HWY_NOINLINE void MultiplyTile(const QuantSlice& slice, int64_t tile_index, int6
 #pragma GCC unroll 4
     for (int v = 0; v < kVectors; ++v) y[r][v] = hn::Zero(df);
   }
-  TileAhead ahead(tile, layout.tile_bytes, slice.chunks.scales, (slice.x_rows + kMaxRows - 1) / kMaxRows, row / kMaxRows);
+  TileAhead ahead(tile, layout.tile_bytes, slice.chunks.scales, (slice.x_rows + kMaxRows - 1) / kMaxRows,
+                  row / kMaxRows);
   for (int64_t c = 0; c < layout.chunks; c += F::kChunksPerScale, w += F::kChunksPerScale * F::kChunkBytes) {
     ahead.Step();
     const int count = static_cast<int>(std::min<int64_t>(F::kChunksPerScale, layout.chunks - c));

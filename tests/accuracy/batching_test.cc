@@ -1,5 +1,5 @@
-// On the real SmolLM2, as published and with f16 and bf16 weights: what else is in the batch, how a prompt is
-// chunked, and how many threads run changes no bit.
+// On the real SmolLM2, as published, with f16 and bf16 weights, and in Linnet's own formats: what else is in the batch,
+// how a prompt is chunked, and how many threads run changes no bit.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -14,6 +14,7 @@
 #include <vector>
 
 #include "absl/log/check.h"
+#include "absl/strings/str_replace.h"
 #include "base/file.h"
 #include "base/mutex.h"
 #include "base/testing.h"
@@ -112,11 +113,33 @@ TEST_F(Batching, ConcurrentRequestsGetTheTokensThatTheyGetAlone) {
   EXPECT_EQ(Together(*model, {.max_running_requests = 3, .context_tokens = 512, .step_token_budget = 48}), alone);
 }
 
-TEST_F(Batching, LogitsAreTheSameBitsHoweverTheyAreComputed) {
+class BatchingOfFormat : public Batching, public ::testing::WithParamInterface<std::string> {
+ protected:
+  // The SmolLM2 file as it is, or its weights in another format.
+  std::string FormatPath() const {
+    if (GetParam() == "published") return SmolLm2Path();
+    kernels::ThreadPool pool(2);
+    const auto source = worker::GgufFile::Open(SmolLm2Path());
+    CHECK_OK(source.status());
+    const std::string path = files_.Path("quantized.gguf");
+    const auto report = cli::QuantizeFile(
+        **source, path, {.format = cli::FindQuantizeFormat(GetParam()), .allow_requantize = true}, pool);
+    CHECK_OK(report.status());
+    return path;
+  }
+
+ private:
+  base::FileTree files_;
+};
+INSTANTIATE_TEST_SUITE_P(Formats, BatchingOfFormat, ::testing::Values("published", "f16", "bf16", "int8", "int4-g64"),
+                         [](const auto& info) { return absl::StrReplaceAll(info.param, {{"-", "_"}}); });
+
+TEST_P(BatchingOfFormat, LogitsAreTheSameBitsHoweverTheyAreComputed) {
+  const std::string path = FormatPath();
   // The logits of every 16th token.
   const auto logits = [&](int threads, const std::vector<size_t>& chunks) {
     kernels::ThreadPool pool(threads);
-    const auto model = Load(pool);
+    const auto model = Load(pool, 512, path);
     const std::vector<TokenId> text = Text(*model);
     const std::span<const TokenId> tokens = std::span(text).first(160);
     auto cache = *worker::KvCache::Create(model->description(), model->kv_type(), 8);
@@ -204,29 +227,9 @@ void Batching::CompareRandomSchedules(const std::string& path, int schedules) {
   EXPECT_GT(compared, schedules * 3);
 }
 
-TEST_F(Batching, RandomSchedulesGiveTheSameBits) { CompareRandomSchedules(SmolLm2Path(), 200); }
-
-class BatchingOfPlainWeights : public Batching, public ::testing::WithParamInterface<const char*> {
- protected:
-  // SmolLM2 with its weights in that format.
-  std::string ModelPath() const {
-    kernels::ThreadPool pool(2);
-    const auto source = worker::GgufFile::Open(SmolLm2Path());
-    CHECK_OK(source.status());
-    const std::string path = files_.Path("plain.gguf");
-    CHECK_OK(cli::QuantizeFile(**source, path,
-                               {.format = cli::FindQuantizeFormat(GetParam()), .allow_requantize = true}, pool)
-                 .status());
-    return path;
-  }
-
- private:
-  base::FileTree files_;
-};
-INSTANTIATE_TEST_SUITE_P(Formats, BatchingOfPlainWeights, ::testing::Values("f16", "bf16"),
-                         [](const auto& info) { return std::string(info.param); });
-
-TEST_P(BatchingOfPlainWeights, RandomSchedulesGiveTheSameBits) { CompareRandomSchedules(ModelPath(), 30); }
+TEST_P(BatchingOfFormat, RandomSchedulesGiveTheSameBits) {
+  CompareRandomSchedules(FormatPath(), GetParam() == "published" ? 200 : 30);
+}
 
 }  // namespace
 }  // namespace linnet::accuracy

@@ -13,6 +13,7 @@
 #include "tools/linnet/command.h"
 #include "tools/linnet/quantize_plan.h"
 #include "worker/model/kv_cache.h"
+#include "worker/model/shared_scales.h"
 
 namespace linnet::cli {
 namespace {
@@ -122,7 +123,7 @@ std::string IdFrom(std::string_view text) {
 
 std::string QuantizationOf(const worker::GgufFile& file) {
   // Formats of Linnet's own, which others take for the type that they are written in.
-  if (const auto own = file.GetStringOr("linnet.quantization", ""); own.ok() && !own->empty()) {
+  if (const auto own = file.GetStringOr(worker::kOwnQuantizationKey, ""); own.ok() && !own->empty()) {
     if (const QuantizeFormat* format = FindQuantizeFormat(*own); format != nullptr && format->own) {
       return std::string(format->name);
     }

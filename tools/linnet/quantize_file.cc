@@ -12,6 +12,7 @@
 #include "kernels/quant_block.h"
 #include "kernels/quantize.h"
 #include "worker/gguf/gguf_writer.h"
+#include "worker/model/shared_scales.h"
 
 namespace linnet::cli {
 namespace {
@@ -121,9 +122,9 @@ worker::GgufMetadata NewMetadata(const worker::GgufFile& source, const QuantizeJ
     metadata.Remove("general.quantization_version");
   }
   if (job.format->own) {
-    metadata.SetString("linnet.quantization", job.format->name);
+    metadata.SetString(std::string(worker::kOwnQuantizationKey), job.format->name);
   } else {
-    metadata.Remove("linnet.quantization");
+    metadata.Remove(std::string(worker::kOwnQuantizationKey));
   }
   metadata.SetString("linnet.quantize.version", base::kVersion);
   metadata.SetString("linnet.quantize.source", job.source_name);

@@ -6,16 +6,21 @@
 #include <cmath>
 #include <cstring>
 #include <filesystem>
+#include <map>
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/testing.h"
+#include "kernels/packed_type.h"
 #include "tools/linnet/describe_file.h"
 #include "worker/gguf/gguf_writer.h"
+#include "worker/model/family.h"
 #include "worker/model/kv_cache.h"
+#include "worker/model/memory_plan.h"
 #include "worker/model/model.h"
 #include "worker/model/packed_cache.h"
+#include "worker/model/weights.h"
 
 namespace linnet::cli {
 namespace {
@@ -56,16 +61,14 @@ class QuantizeFileTest : public ::testing::Test {
   const std::string out_ = files_.Path("out.gguf");
 };
 
-// Log-probabilities of the golden tokens by the model in a file.
-std::vector<double> Score(worker::Model& loaded, const std::vector<worker::TokenId>& tokens, size_t vocab) {
-  worker::Model* const model = &loaded;
+// Log-probabilities of the golden tokens.
+std::vector<double> Score(worker::Model& model, const std::vector<worker::TokenId>& tokens, size_t vocab) {
   const auto count = static_cast<int64_t>(tokens.size());
-  const auto cache =
-      *worker::KvCache::Create(model->description(), model->kv_type(), worker::KvCache::BlocksFor(count));
+  const auto cache = *worker::KvCache::Create(model.description(), model.kv_type(), worker::KvCache::BlocksFor(count));
   worker::KvSequence sequence;
   EXPECT_TRUE(cache->Reserve(sequence, count));
   const worker::BatchSpan span = {.tokens = tokens, .kv = &sequence, .logits = worker::BatchSpan::Logits::kAll};
-  const std::span<const float> logits = model->Forward({&span, 1}, *cache).logits;
+  const std::span<const float> logits = model.Forward({&span, 1}, *cache).logits;
   std::vector<double> logprobs;
   for (size_t i = 0; i + 1 < tokens.size(); ++i) {
     const auto row = logits.subspan(i * vocab, vocab);
@@ -76,11 +79,25 @@ std::vector<double> Score(worker::Model& loaded, const std::vector<worker::Token
   return logprobs;
 }
 
-std::vector<double> Score(const std::string& path, const std::vector<worker::TokenId>& tokens, size_t vocab) {
+// By the model in a file.
+std::vector<double> Score(const std::string& path, const std::vector<worker::TokenId>& tokens, size_t vocab,
+                          kernels::Precision precision = kernels::Precision::kReference) {
   kernels::ThreadPool pool(2);
-  const auto model = *worker::Model::Load(path, {.precision = kernels::Precision::kReference}, &pool);
-  return Score(*model, tokens, vocab);
+  return Score(**worker::Model::Load(path, {.precision = precision}, &pool), tokens, vocab);
 }
+
+// The mean absolute difference of log-probabilities, in nat.
+double MeanDifference(const std::vector<double>& a, const std::vector<double>& b) {
+  double sum = 0;
+  for (size_t i = 0; i < a.size(); ++i) sum += std::abs(a[i] - b[i]);
+  return sum / static_cast<double>(a.size());
+}
+
+struct GoldenTokens {
+  const nlohmann::json json = nlohmann::json::parse(*base::ReadFile("tests/golden/tiny/llama.json"));
+  const std::vector<worker::TokenId> tokens = json["tokens"].get<std::vector<worker::TokenId>>();
+  const size_t vocab = json["vocab"].get<size_t>();
+};
 
 TEST_F(QuantizeFileTest, FusedTensorsAreQuantizedPackedAndCached) {
   const std::string source = "tests/golden/tiny/phi3.gguf", key = "sha256:" + std::string(64, 'f');
@@ -100,17 +117,13 @@ TEST_F(QuantizeFileTest, FusedTensorsAreQuantizedPackedAndCached) {
   }
   EXPECT_EQ(scores[0], scores[1]);
   const std::vector<double> want = Score(source, tokens, vocab);
-  double sum = 0;
-  for (size_t i = 0; i < want.size(); ++i) sum += std::abs(scores[0][i] - want[i]);
-  EXPECT_LE(sum / static_cast<double>(want.size()), 0.15) << "rows in a wrong role make whole nats";
+  EXPECT_LE(MeanDifference(scores[0], want), 0.15) << "rows in a wrong role make whole nats";
 }
 
 TEST_F(QuantizeFileTest, AQuantizedModelAnswersNearlyTheSame) {
-  const auto golden = nlohmann::json::parse(*base::ReadFile("tests/golden/tiny/llama.json"));
-  const auto tokens = golden["tokens"].get<std::vector<worker::TokenId>>();
-  const auto vocab = golden["vocab"].get<size_t>();
-  const std::vector<double> want = Score(kTinyLlama, tokens, vocab);
-  // Mean absolute difference of a log-probability, in nat: this model is made so that every weight shows.
+  const GoldenTokens golden;
+  const std::vector<double> want = Score(kTinyLlama, golden.tokens, golden.vocab);
+  // This model is made so that every weight shows.
   const std::vector<std::pair<std::string, double>> most = {{"f16", 0.006}, {"bf16", 0.05},  {"q8_0", 0.13},
                                                             {"q6_k", 0.13}, {"q5_k_m", 0.8}, {"q4_k_m", 1.0},
                                                             {"q4_0", 1.7},  {"int8", 0.4},   {"int4-g64", 1.9}};
@@ -118,10 +131,7 @@ TEST_F(QuantizeFileTest, AQuantizedModelAnswersNearlyTheSame) {
     const auto report = Run(kTinyLlama, format, out_);
     ASSERT_TRUE(report.ok()) << report.status();
     EXPECT_EQ(report->file_bytes, std::filesystem::file_size(out_));
-    const std::vector<double> got = Score(out_, tokens, vocab);
-    double sum = 0;
-    for (size_t i = 0; i < want.size(); ++i) sum += std::abs(got[i] - want[i]);
-    const double mean = sum / static_cast<double>(want.size());
+    const double mean = MeanDifference(Score(out_, golden.tokens, golden.vocab), want);
     std::printf("%-7s mean difference of a log-probability %.4f, relative error of the weights %.5f\n", format.c_str(),
                 mean, report->relative_error);
     EXPECT_LE(mean, bound) << format;
@@ -194,6 +204,104 @@ TEST_F(QuantizeFileTest, OwnFormatsShareScales) {
   const std::string again = files_.Path("again.gguf");
   ASSERT_TRUE(Run(out_, "q4_0", again, job).ok());
   EXPECT_EQ(QuantizationOf(**worker::GgufFile::Open(again)), "q4_0");
+}
+
+// A model file as it is loaded: what its matrices are packed as, and the bytes planned for its weights (where they
+// turned out to be of another format: planned then) beside those that they take.
+struct LoadedFile {
+  std::map<std::string, kernels::PackedType> types;
+  uint64_t planned_bytes = 0, bytes = 0;
+};
+LoadedFile LoadFile(const std::string& path) {
+  kernels::ThreadPool pool(2);
+  const auto file = *worker::GgufFile::Open(path);
+  const auto model = *worker::DescribeModel(*file);
+  const auto bindings = *worker::BindTensors(*file, model);
+  LoadedFile loaded;
+  const auto plan = [&](std::span<const worker::TensorBinding> bound) {
+    loaded.planned_bytes = worker::PlanMemory(model, bound, kernels::Precision::kFast, 1).weights_bytes;
+    return absl::OkStatus();
+  };
+  EXPECT_TRUE(plan(bindings).ok());
+  const worker::Weights weights = *worker::LoadWeights(*file, model, bindings, {.pool = &pool, .on_unshared = plan});
+  loaded.bytes = weights.bytes;
+  for (const worker::PackedTensor& tensor : weights.packed->table.tensors) {
+    loaded.types.emplace(tensor.name, tensor.type);
+  }
+  return loaded;
+}
+
+TEST_F(QuantizeFileTest, OwnFormatsRunAsWhatTheyAre) {
+  const GoldenTokens golden;
+  // Activations of 8 bits with a scale for 128 or 64 inputs, in a model made so that every weight shows.
+  for (const auto& [format, type, bound] :
+       {std::tuple{"int8", kernels::kInt8, 0.2}, {"int4-g64", kernels::kInt4G64, 0.2}}) {
+    ASSERT_TRUE(Run(kTinyLlama, format, out_).ok());
+    const LoadedFile loaded = LoadFile(out_);
+    EXPECT_EQ(loaded.planned_bytes, loaded.bytes) << format;
+    EXPECT_GT(loaded.types.size(), 12u);
+    for (const auto& [name, packed] : loaded.types) {
+      EXPECT_EQ(packed, name == "output.weight" ? kernels::kInt8 : type) << format << " " << name;
+    }
+    const double mean = MeanDifference(Score(out_, golden.tokens, golden.vocab, kernels::Precision::kFast),
+                                       Score(out_, golden.tokens, golden.vocab));
+    std::printf("%-8s mean difference of a log-probability, fast from reference: %.4f\n", format, mean);
+    EXPECT_LE(mean, bound) << format;
+    EXPECT_GT(mean, 0) << format;
+  }
+}
+
+// The bytes of a file in one of Linnet's own formats after another program had its way with it: a bit of one block's
+// scale is another, in the layer that is loaded last.
+std::string WithOneScaleChanged(const std::string& path) {
+  std::string bytes = *base::ReadFile(path);
+  const auto file = *worker::GgufFile::Open(path);
+  const worker::GgufTensor& tensor = *file->FindTensor("blk.2.ffn_up.weight");
+  const size_t at = bytes.find(std::string_view(reinterpret_cast<const char*>(tensor.data.data()), tensor.data.size()));
+  EXPECT_NE(at, std::string::npos);
+  bytes[at + static_cast<size_t>(kernels::Info(tensor.type).block_bytes)] ^= 1;
+  return bytes;
+}
+
+TEST_F(QuantizeFileTest, AFileThatIsNoLongerOfItsFormatRunsAsItIsStored) {
+  const GoldenTokens golden;
+  for (const auto& [format, type] : {std::pair{"int8", DType::kQ8_0}, {"int4-g64", DType::kQ4_0}}) {
+    ASSERT_TRUE(Run(kTinyLlama, format, out_).ok());
+    const std::string changed = files_.Write("changed.gguf", WithOneScaleChanged(out_));
+    const LoadedFile loaded = LoadFile(changed);
+    EXPECT_EQ(loaded.planned_bytes, loaded.bytes) << format;
+    for (const auto& [name, packed] : loaded.types) {
+      EXPECT_EQ(packed, kernels::PackedType(name == "output.weight" ? DType::kQ8_0 : type)) << format << " " << name;
+    }
+    EXPECT_LE(MeanDifference(Score(changed, golden.tokens, golden.vocab, kernels::Precision::kFast),
+                             Score(changed, golden.tokens, golden.vocab)),
+              0.2);
+  }
+}
+
+TEST_F(QuantizeFileTest, OwnFormatsComeBackFromThePackedCache) {
+  const GoldenTokens golden;
+  kernels::ThreadPool pool(2);
+  const auto cache = worker::PackedCache::Open({.dir = files_.Path("packed")});
+  char key = 'a';
+  for (const std::string format : {"int8", "int4-g64"}) {
+    ASSERT_TRUE(Run(kTinyLlama, format, out_).ok());
+    // What a file turns out not to be is found out once.
+    for (const std::string& path : {out_, files_.Write("changed.gguf", WithOneScaleChanged(out_))}) {
+      const worker::Model::Options options = {.packed_cache = cache.get(),
+                                              .packed_key = "sha256:" + std::string(64, key++)};
+      std::vector<double> first;
+      {
+        const auto model = *worker::Model::Load(path, options, &pool);
+        EXPECT_EQ(model->packed_load(), worker::PackedLoad::kMiss);
+        model->SavePacked([] { return false; });
+        first = Score(*model, golden.tokens, golden.vocab);
+      }
+      const auto model = *worker::Model::Load(path, options, &pool);
+      EXPECT_EQ(model->packed_load(), worker::PackedLoad::kHit) << format << " " << path;
+      EXPECT_EQ(Score(*model, golden.tokens, golden.vocab), first);
+    }
+  }
 }
 
 TEST_F(QuantizeFileTest, TheSameBytesForAnyNumberOfThreads) {

@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "kernels/quant_block.h"
+#include "worker/model/shared_scales.h"
 
 namespace linnet::cli {
 namespace {
@@ -12,11 +13,16 @@ namespace {
 using kernels::DType;
 
 constexpr QuantizeFormat kFormats[] = {
-    {"f32", DType::kF32, false, 0},         {"f16", DType::kF16, false, 1},
-    {"bf16", DType::kBF16, false, 32},      {"q8_0", DType::kQ8_0, false, 7},
-    {"q6_k", DType::kQ6_K, false, 18},      {"q5_k_m", DType::kQ5_K, true, 17},
-    {"q4_k_m", DType::kQ4_K, true, 15},     {"q4_0", DType::kQ4_0, false, 2},
-    {"int8", DType::kQ8_0, false, 7, true}, {"int4-g64", DType::kQ4_0, false, 2, true},
+    {"f32", DType::kF32, false, 0},
+    {"f16", DType::kF16, false, 1},
+    {"bf16", DType::kBF16, false, 32},
+    {"q8_0", DType::kQ8_0, false, 7},
+    {"q6_k", DType::kQ6_K, false, 18},
+    {"q5_k_m", DType::kQ5_K, true, 17},
+    {"q4_k_m", DType::kQ4_K, true, 15},
+    {"q4_0", DType::kQ4_0, false, 2},
+    {worker::kInt8Name, DType::kQ8_0, false, 7, true},
+    {worker::kInt4G64Name, DType::kQ4_0, false, 2, true},
 };
 
 constexpr std::string_view kEmbedding = "token_embd.weight", kOutput = "output.weight";

@@ -16,14 +16,18 @@ MemoryPlan PlanMemory(const ModelDescription& model, std::span<const TensorBindi
     const uint64_t stored = binding.data.size();
     const uint64_t as_f32 = static_cast<uint64_t>(binding.rows * binding.cols) * sizeof(float);
     const bool widened = precision == kernels::Precision::kReference || binding.is_vector();
+    uint64_t packed = 0;
+    if (!binding.is_vector() && !binding.is_blocks()) {
+      packed = static_cast<uint64_t>(
+          kernels::Matrix::PackedBytes(binding.packed_as, binding.rows, binding.cols, precision));
+    }
     plan.weights_bytes +=
         binding.is_blocks()
             ? static_cast<uint64_t>(kernels::BlockDiagonal::Bytes(binding.rows * binding.cols, precision))
-        : widened ? as_f32
-                  : stored;
-    const bool packed = !binding.is_vector() && !binding.is_blocks() &&
-                        kernels::Matrix::PackedBytes(binding.tensor->type, binding.rows, binding.cols, precision) > 0;
-    const uint64_t held = packed ? std::min(stored, kernels::Matrix::kMostUnreleasedBytes) : stored;
+        : widened    ? as_f32
+        : packed > 0 ? packed
+                     : stored;
+    const uint64_t held = packed > 0 ? std::min(stored, kernels::Matrix::kMostUnreleasedBytes) : stored;
     plan.largest_file_bytes = std::max(plan.largest_file_bytes, held);
   }
   plan.scratch_bytes = static_cast<uint64_t>(Decoder::ScratchBytes(model, max_step_tokens));

@@ -1,6 +1,8 @@
 #include "worker/model/model.h"
 
+#include <functional>
 #include <new>
+#include <span>
 #include <utility>
 
 #include "absl/strings/ascii.h"
@@ -98,6 +100,8 @@ absl::Status OutOfMemory(const std::string& path) {
                                   "variant of a smaller quantization level"));
 }
 
+using CheckFitsFn = std::function<absl::Status(std::span<const TensorBinding> bindings)>;
+
 // What was packed before, where there is a cache and the file's other bytes are as they were then; else the file is
 // verified.
 absl::Status FindPacked(const std::string& path, const Model::Options& options, PackedUse* packed) {
@@ -109,7 +113,7 @@ absl::Status FindPacked(const std::string& path, const Model::Options& options, 
 
 absl::StatusOr<Weights> LoadWeightsPacked(const GgufFile& file, const ModelDescription& model,
                                           std::span<const TensorBinding> bindings, const Model::Options& options,
-                                          kernels::ThreadPool* pool, PackedUse* packed) {
+                                          kernels::ThreadPool* pool, const CheckFitsFn& check_fits, PackedUse* packed) {
   PackedCache* const cache = options.packed_cache;
   const auto on_damage = [&](const absl::Status& why) {
     cache->Discard(options.packed_key, why);
@@ -120,6 +124,7 @@ absl::StatusOr<Weights> LoadWeightsPacked(const GgufFile& file, const ModelDescr
                                                         .pool = pool,
                                                         .packed = packed->file.get(),
                                                         .on_damage = on_damage,
+                                                        .on_unshared = check_fits,
                                                         .progress = options.progress}));
   if (weights.packed_before) {
     packed->load = PackedLoad::kHit;
@@ -159,8 +164,11 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path, cons
   LINNET_ASSIGN_OR_RETURN(const std::unique_ptr<GgufFile> file, GgufFile::Open(path));
   LINNET_ASSIGN_OR_RETURN(ModelDescription description, DescribeModel(*file));
   LINNET_ASSIGN_OR_RETURN(const std::vector<TensorBinding> bindings, BindTensors(*file, description));
-  LINNET_RETURN_IF_ERROR(CheckFits(PlanMemory(description, bindings, options.precision, options.max_step_tokens),
-                                   base::DetectMemoryBudget(), path));
+  const CheckFitsFn check_fits = [&](std::span<const TensorBinding> bound) {
+    return CheckFits(PlanMemory(description, bound, options.precision, options.max_step_tokens),
+                     base::DetectMemoryBudget(), path);
+  };
+  LINNET_RETURN_IF_ERROR(check_fits(bindings));
 
   LINNET_ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, Tokenizer::FromGguf(*file));
   if (tokenizer->vocab_size() > description.vocab_size) {
@@ -173,7 +181,8 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path, cons
     LINNET_ASSIGN_OR_RETURN(chat_template, ChatTemplate::Create(std::string(source), tokenizer.get()));
   }
   try {
-    absl::StatusOr<Weights> weights = LoadWeightsPacked(*file, description, bindings, options, pool, &packed);
+    absl::StatusOr<Weights> weights =
+        LoadWeightsPacked(*file, description, bindings, options, pool, check_fits, &packed);
     if (absl::IsResourceExhausted(weights.status())) return OutOfMemory(path);
     if (!weights.ok()) return weights.status();
     return std::make_unique<LoadedModel>(std::move(description), *std::move(weights), std::move(packed),

@@ -67,7 +67,7 @@ class Model {
   virtual uint64_t weight_bytes() const = 0;  // resident
   // Of those, what one decoded token reads: all but the embedding table where that is not the output matrix too.
   virtual uint64_t weight_bytes_per_token() const = 0;
-  // ISA path, kernel revision and KV type: "avx512_vnni-r2-kvf16"
+  // ISA path, kernel revision and KV type: "avx512_vnni-r3-kvf16"
   virtual std::string numerics_id() const = 0;
   virtual kernels::ThreadPool& pool() = 0;
   virtual int64_t max_step_tokens() const = 0;

@@ -238,10 +238,15 @@ TEST_F(PackedCacheTest, OtherVersionsKeysAndSizesAreRemoved) {
 TEST_F(PackedCacheTest, ImageOfOtherTensorsIsRefused) {
   const auto cache = Open();
   Save(*cache, 'a');
-  PackedTable other = Table();
-  std::swap(other.tensors[0].rows, other.tensors[0].cols);
   const auto file = cache->Find(Key('a'), source_path());
-  EXPECT_EQ(file->Read(other, pool_, nullptr).status().code(), absl::StatusCode::kFailedPrecondition);
+  EXPECT_TRUE(file->IsOf(Table()));
+  PackedTable turned = Table(), shared = Table();
+  std::swap(turned.tensors[0].rows, turned.tensors[0].cols);
+  shared.tensors[0].type = kernels::kInt8;
+  for (const PackedTable& other : {turned, shared}) {
+    EXPECT_FALSE(file->IsOf(other));
+    EXPECT_EQ(file->Read(other, pool_, nullptr).status().code(), absl::StatusCode::kFailedPrecondition);
+  }
 }
 
 TEST_F(PackedCacheTest, VouchesForTheModelFilesOtherBytesAndForNoMore) {

@@ -63,7 +63,8 @@ PackedWeights HeaderFor(const std::string& key, const PackedTable& table, const 
   for (const PackedTensor& tensor : table.tensors) {
     storage::v1::PackedTensor* const out = header.add_tensors();
     out->set_name(tensor.name);
-    out->set_type(static_cast<uint32_t>(tensor.type));
+    out->set_type(static_cast<uint32_t>(tensor.type.type));
+    out->set_shared_scales(static_cast<uint32_t>(tensor.type.shared));
     out->set_rows(tensor.rows);
     out->set_cols(tensor.cols);
     out->set_bytes(tensor.bytes);
@@ -81,15 +82,6 @@ PackedWeights HeaderFor(const std::string& key, const PackedTable& table, const 
   const uint64_t most = kPreludeBytes + header.ByteSizeLong() + kMostForImageOffset;
   header.set_image_offset((most + kImageAlignment - 1) / kImageAlignment * kImageAlignment);
   return header;
-}
-
-bool IsOf(const PackedWeights& header, const PackedTable& table) {
-  if (header.image_bytes() != static_cast<uint64_t>(table.bytes)) return false;
-  return std::equal(header.tensors().begin(), header.tensors().end(), table.tensors.begin(), table.tensors.end(),
-                    [](const storage::v1::PackedTensor& a, const PackedTensor& b) {
-                      return a.name() == b.name && a.type() == static_cast<uint32_t>(b.type) && a.rows() == b.rows &&
-                             a.cols() == b.cols && a.bytes() == b.bytes;
-                    });
 }
 
 // What does not depend on the model: sizes that the file must have.
@@ -130,6 +122,16 @@ absl::Status ReadChunk(const FileHandle& file, uint64_t offset, uint8_t* data, s
 PackedFile::PackedFile(FileHandle file, PackedWeights header)
     : file_(std::move(file)), header_(std::move(header)), rest_(RestOf(header_)) {}
 
+bool PackedFile::IsOf(const PackedTable& table) const {
+  if (header_.image_bytes() != static_cast<uint64_t>(table.bytes)) return false;
+  return std::equal(header_.tensors().begin(), header_.tensors().end(), table.tensors.begin(), table.tensors.end(),
+                    [](const storage::v1::PackedTensor& a, const PackedTensor& b) {
+                      return a.name() == b.name && a.type() == static_cast<uint32_t>(b.type.type) &&
+                             a.shared_scales() == static_cast<uint32_t>(b.type.shared) && a.rows() == b.rows &&
+                             a.cols() == b.cols && a.bytes() == b.bytes;
+                    });
+}
+
 absl::StatusOr<std::unique_ptr<PackedFile>> PackedFile::Open(const std::string& path, const std::string& key) {
   LINNET_ASSIGN_OR_RETURN(FileHandle file, FileHandle::OpenToRead(path));
   // Whoever locks it otherwise is about to remove it, or has.
@@ -164,7 +166,7 @@ absl::StatusOr<std::unique_ptr<PackedFile>> PackedFile::Open(const std::string& 
 
 absl::StatusOr<kernels::AlignedBuffer> PackedFile::Read(const PackedTable& table, kernels::ThreadPool& pool,
                                                         const std::function<void(int64_t)>& progress) const {
-  if (!IsOf(header_, table)) {
+  if (!IsOf(table)) {
     return absl::FailedPreconditionError(base::StrCat(file_.path(), " holds other tensors than the model has"));
   }
   LINNET_ASSIGN_OR_RETURN(kernels::AlignedBuffer memory, kernels::AlignedBuffer::Create(table.bytes));

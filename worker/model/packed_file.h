@@ -53,6 +53,8 @@ class PackedFile {
 
   // What the model file must hold besides.
   const SourceRest& rest() const { return rest_; }
+  // Whether that is what it holds.
+  bool IsOf(const PackedTable& table) const;
   // The whole image, read and checked by all threads of the pool. FAILED_PRECONDITION: it is not of this table.
   // DATA_LOSS: a chunk is not what was written. RESOURCE_EXHAUSTED: no memory. `progress` may be null.
   absl::StatusOr<kernels::AlignedBuffer> Read(const PackedTable& table, kernels::ThreadPool& pool,

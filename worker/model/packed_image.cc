@@ -4,7 +4,8 @@
 
 namespace linnet::worker {
 
-void PackedTable::Add(std::string name, kernels::DType type, int64_t rows, int64_t cols, kernels::Precision precision) {
+void PackedTable::Add(std::string name, kernels::PackedType type, int64_t rows, int64_t cols,
+                      kernels::Precision precision) {
   const int64_t size = kernels::Matrix::PackedBytes(type, rows, cols, precision);
   if (size == 0) return;
   // Sizes are multiples of 64, so borders are too.

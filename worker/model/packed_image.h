@@ -12,14 +12,14 @@
 #include <vector>
 
 #include "kernels/aligned_buffer.h"
-#include "kernels/dtype.h"
 #include "kernels/matrix.h"
+#include "kernels/packed_type.h"
 
 namespace linnet::worker {
 
 struct PackedTensor {
   std::string name;  // as the model file has it; more than once where its rows have several roles
-  kernels::DType type = kernels::DType::kF32;
+  kernels::PackedType type = kernels::DType::kF32;
   int64_t rows = 0, cols = 0;
   int64_t offset = 0, bytes = 0;  // in the block
 
@@ -31,7 +31,7 @@ struct PackedTable {
   int64_t bytes = 0;
 
   // Nothing where a matrix of this type and precision is not packed.
-  void Add(std::string name, kernels::DType type, int64_t rows, int64_t cols, kernels::Precision precision);
+  void Add(std::string name, kernels::PackedType type, int64_t rows, int64_t cols, kernels::Precision precision);
   bool Packs(std::string_view tensor) const;
   bool operator==(const PackedTable&) const = default;
 };

@@ -7,11 +7,14 @@
 #include <string>
 #include <utility>
 
+#include "absl/log/log.h"
 #include "absl/strings/str_join.h"
+#include "base/log.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "worker/model/gguf_keys.h"
 #include "worker/model/gguf_names.h"
+#include "worker/model/shared_scales.h"
 
 namespace linnet::worker {
 namespace {
@@ -132,7 +135,12 @@ class Binder {
       return;
     }
     used_[tensor->name].push_back(bindings_.size());
-    bindings_.push_back({.tensor = tensor, .role = role, .layer = layer, .rows = rows, .cols = cols});
+    bindings_.push_back({.tensor = tensor,
+                         .role = role,
+                         .layer = layer,
+                         .rows = rows,
+                         .cols = cols,
+                         .packed_as = ClaimedPackedType(file_, tensor->type)});
   }
 
   // Of all bindings to one tensor: gives each its part of the data.
@@ -365,7 +373,7 @@ PackedTable PlanPacked(std::span<const TensorBinding> bindings, kernels::Precisi
   PackedTable table;
   for (const TensorBinding& binding : bindings) {
     if (binding.is_vector() || binding.is_blocks()) continue;
-    table.Add(binding.tensor->name, binding.tensor->type, binding.rows, binding.cols, precision);
+    table.Add(binding.tensor->name, binding.packed_as, binding.rows, binding.cols, precision);
   }
   return table;
 }
@@ -393,6 +401,7 @@ class Loader {
          std::shared_ptr<PackedImage> image, Weights* weights)
       : file_(file), model_(model), options_(options), image_(std::move(image)), weights_(*weights) {}
 
+  // FAILED_PRECONDITION: its scales are not shared as it is bound.
   absl::Status Load(const TensorBinding& binding) {
     if (binding.is_vector()) {
       std::vector<float>& slot = *VectorOf(weights_, binding.role, binding.layer);
@@ -403,8 +412,9 @@ class Loader {
     } else {
       absl::StatusOr<std::unique_ptr<kernels::Matrix>> matrix = LoadMatrix(binding);
       if (!matrix.ok()) {
-        return ModelFileError(file_.path(),
-                              {base::StrCat("tensor ", binding.tensor->name, ": ", matrix.status().message())});
+        const std::string message = base::StrCat("tensor ", binding.tensor->name, ": ", matrix.status().message());
+        if (absl::IsFailedPrecondition(matrix.status())) return absl::FailedPreconditionError(message);
+        return ModelFileError(file_.path(), {message});
       }
       weights_.bytes += static_cast<uint64_t>((*matrix)->bytes());
       *MatrixOf(weights_, binding.role, binding.layer) = *std::move(matrix);
@@ -433,6 +443,7 @@ class Loader {
                                     .rows = binding.rows,
                                     .cols = binding.cols,
                                     .data = binding.data.data(),
+                                    .shared = binding.packed_as.shared,
                                     .release = [this](std::span<const std::byte> part) { file_.Release(part); }},
                                    options_.precision, *options_.pool, std::move(place));
   }
@@ -445,9 +456,8 @@ class Loader {
   size_t next_packed_ = 0;
 };
 
-}  // namespace
-
-absl::StatusOr<Weights> LoadWeights(const GgufFile& file, const ModelDescription& model,
+// FAILED_PRECONDITION: some tensor's scales are not shared as it is bound.
+absl::StatusOr<Weights> LoadAsBound(const GgufFile& file, const ModelDescription& model,
                                     std::span<const TensorBinding> bindings, const LoadWeightsOptions& options) {
   Weights weights;
   int blocks = 0;
@@ -482,6 +492,25 @@ absl::StatusOr<Weights> LoadWeights(const GgufFile& file, const ModelDescription
     if (options.progress) options.progress(done, total);
   }
   return weights;
+}
+
+}  // namespace
+
+absl::StatusOr<Weights> LoadWeights(const GgufFile& file, const ModelDescription& model,
+                                    std::span<const TensorBinding> bindings, const LoadWeightsOptions& options) {
+  std::vector<TensorBinding> as_stored(bindings.begin(), bindings.end());
+  for (TensorBinding& binding : as_stored) binding.packed_as = binding.tensor->type;
+  const PackedTable stored = PlanPacked(as_stored, options.precision);
+  if (PlanPacked(bindings, options.precision) == stored) return LoadAsBound(file, model, bindings, options);
+  // A former load may have found out already that the file's word is not true.
+  if (options.packed == nullptr || !options.packed->IsOf(stored)) {
+    absl::StatusOr<Weights> weights = LoadAsBound(file, model, bindings, options);
+    if (!absl::IsFailedPrecondition(weights.status())) return weights;
+    LOG(WARNING) << base::LogFields("weights are not of the format that their file names: used as they are stored",
+                                    {{"file", file.path()}, {"why", std::string(weights.status().message())}});
+  }
+  if (options.on_unshared) LINNET_RETURN_IF_ERROR(options.on_unshared(as_stored));
+  return LoadAsBound(file, model, as_stored, options);
 }
 
 }  // namespace linnet::worker

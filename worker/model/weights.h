@@ -10,6 +10,7 @@
 #include "absl/status/statusor.h"
 #include "kernels/block_diagonal.h"
 #include "kernels/matrix.h"
+#include "kernels/packed_type.h"
 #include "kernels/thread_pool.h"
 #include "worker/gguf/gguf_file.h"
 #include "worker/model/description.h"
@@ -85,13 +86,16 @@ struct TensorBinding {
   TensorRole role = TensorRole::kTokenEmbedding;
   int layer = 0;
   int64_t rows = 0, cols = 0;
+  // What it is packed as, where it is packed.
+  kernels::PackedType packed_as = kernels::DType::kF32;
 
   bool is_vector() const;
   bool is_blocks() const;  // becomes block-diagonal matrices (LoadBlocks)
 };
 
 // Every tensor that the description asks for, in the order of loading. INVALID_ARGUMENT INVALID_MODEL_FILE lists all
-// that are missing, misshapen, of a type that does not serve, or have no role.
+// that are missing, misshapen, of a type that does not serve, or have no role. What the file says of shared scales
+// (shared_scales.h) is believed until LoadWeights finds otherwise.
 absl::StatusOr<std::vector<TensorBinding>> BindTensors(const GgufFile& file, const ModelDescription& model);
 
 // The block-diagonal matrices that a binding of such a role becomes; the bytes that they keep resident.
@@ -108,9 +112,13 @@ struct LoadWeightsOptions {
   const PackedFile* packed = nullptr;
   // Told why `packed` could not be read after all. OK: take everything from the file. Not null where `packed` is not.
   std::function<absl::Status(const absl::Status& why)> on_damage;
+  // Told that scales are not shared as the file says, and of how it is bound instead, which takes more memory; an error
+  // ends the load. May be null.
+  std::function<absl::Status(std::span<const TensorBinding> as_stored)> on_unshared;
   std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress;  // may be null
 };
-// Loads what was bound, and lets go of the file's pages as it goes, so that no second copy stays resident.
+// Loads what was bound, and lets go of the file's pages as it goes, so that no second copy stays resident. Where scales
+// are not shared as the file says, all is packed as it is stored.
 absl::StatusOr<Weights> LoadWeights(const GgufFile& file, const ModelDescription& model,
                                     std::span<const TensorBinding> bindings, const LoadWeightsOptions& options);
 
