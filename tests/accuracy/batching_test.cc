@@ -59,8 +59,9 @@ class Sink : public worker::EngineSink {
 class Batching : public ::testing::Test {
  protected:
   static std::unique_ptr<Model> Load(kernels::ThreadPool& pool, int64_t max_step_tokens = 512,
-                                     const std::string& path = SmolLm2Path()) {
-    auto model = Model::Load(path, {.max_step_tokens = max_step_tokens}, &pool);
+                                     const std::string& path = SmolLm2Path(),
+                                     kernels::DType kv_type = kernels::DType::kF16) {
+    auto model = Model::Load(path, {.max_step_tokens = max_step_tokens, .kv_type = kv_type}, &pool);
     CHECK_OK(model.status()) << "the tests need the SmolLM2 file; LINNET_TEST_MODEL says where it is";
     return *std::move(model);
   }
@@ -99,7 +100,8 @@ class Batching : public ::testing::Test {
     for (const auto& sink : sinks) tokens.push_back(sink->Await());
     return tokens;
   }
-  static void CompareRandomSchedules(const std::string& path, int schedules);
+  static void CompareRandomSchedules(const std::string& path, int schedules,
+                                     kernels::DType kv_type = kernels::DType::kF16);
 };
 
 TEST_F(Batching, ConcurrentRequestsGetTheTokensThatTheyGetAlone) {
@@ -159,7 +161,7 @@ TEST_P(BatchingOfFormat, LogitsAreTheSameBitsHoweverTheyAreComputed) {
 // Hundreds of random schedules: which sequences run together, how each is cut into chunks, where prefill ends and
 // single tokens begin, on one, two or three threads. Logits are compared by a hash of their bits with those of each
 // sequence computed alone, token by token.
-void Batching::CompareRandomSchedules(const std::string& path, int schedules) {
+void Batching::CompareRandomSchedules(const std::string& path, int schedules, kernels::DType kv_type) {
   constexpr size_t kSequences = 5;
   std::mt19937 random(2024);
   const auto draw = [&](size_t least, size_t most) {
@@ -169,7 +171,8 @@ void Batching::CompareRandomSchedules(const std::string& path, int schedules) {
     return std::hash<std::string_view>()({reinterpret_cast<const char*>(row.data()), row.size_bytes()});
   };
   kernels::ThreadPool one(1), two(2), three(3);
-  const std::unique_ptr<Model> models[] = {Load(one, 128, path), Load(two, 128, path), Load(three, 128, path)};
+  const std::unique_ptr<Model> models[] = {Load(one, 128, path, kv_type), Load(two, 128, path, kv_type),
+                                           Load(three, 128, path, kv_type)};
   const size_t vocab = static_cast<size_t>(models[0]->description().vocab_size);
   auto cache = *worker::KvCache::Create(models[0]->description(), models[0]->kv_type(), 2 * kSequences);
 
@@ -229,6 +232,10 @@ void Batching::CompareRandomSchedules(const std::string& path, int schedules) {
 
 TEST_P(BatchingOfFormat, RandomSchedulesGiveTheSameBits) {
   CompareRandomSchedules(FormatPath(), GetParam() == "published" ? 200 : 30);
+}
+
+TEST_F(Batching, RandomSchedulesOverAnEightBitCacheGiveTheSameBits) {
+  CompareRandomSchedules(SmolLm2Path(), 200, kernels::DType::kQ8_0);
 }
 
 }  // namespace
