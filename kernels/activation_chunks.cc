@@ -31,16 +31,6 @@ HWY_BEFORE_NAMESPACE();
 namespace linnet::kernels::HWY_NAMESPACE {
 namespace hn = hwy::HWY_NAMESPACE;
 
-// A chunk's bytes as 16-bit words, in the order of ActivationChunks::words.
-HWY_INLINE void WidenChunk(const int8_t* HWY_RESTRICT q, int16_t* HWY_RESTRICT words) {
-  const hn::CappedTag<int16_t, kChunk / 2> d16;
-  for (size_t i = 0; i < kChunk / 2; i += hn::MaxLanes(d16)) {
-    const auto two = hn::LoadU(d16, reinterpret_cast<const int16_t*>(q) + i);
-    hn::StoreU(hn::ShiftRight<8>(hn::ShiftLeft<8>(two)), d16, words + i);
-    hn::StoreU(hn::ShiftRight<8>(two), d16, words + kChunk / 2 + i);
-  }
-}
-
 void QuantizeChunks(const float* x, int64_t cols, const ActivationChunks& out, int64_t row) {
   // At most a group, of which rows are a multiple.
   const hn::CappedTag<float, kGroup> df;
@@ -67,11 +57,6 @@ void QuantizeChunks(const float* x, int64_t cols, const ActivationChunks& out, i
     const int64_t at = out.ScaleAt(row) + s * out.block_rows;
     out.scale[at] = ActivationScale(amax);
     out.negative_sum[at] = -hn::ReduceSum(di, sum);
-  }
-  if (out.words == nullptr) return;
-  for (int64_t c = 0; c < out.chunks; ++c) {
-    const int64_t at = c * out.block_rows * kChunk;
-    WidenChunk(out.Row(row) + at, out.WordRow(row) + at);
   }
 }
 
@@ -117,10 +102,9 @@ T* AtLeast(std::vector<T>& v, int64_t size) {
 
 QuantizeChunksFn QuantizeChunksFor(Isa isa) { LINNET_SELECT_BY_ISA(isa, kQuantizeChunks, QuantizeChunksScalar); }
 
-ActivationChunks ActivationChunkStorage::For(ActivationChunks shape, int64_t rows, bool words) {
+ActivationChunks ActivationChunkStorage::For(ActivationChunks shape, int64_t rows) {
   const int64_t padded_rows = (rows + shape.block_rows - 1) / shape.block_rows * shape.block_rows;
   shape.q = AtLeast(q_, padded_rows * shape.chunks * kChunk);
-  shape.words = words ? AtLeast(words_, padded_rows * shape.chunks * kChunk) : nullptr;
   shape.scale = AtLeast(scale_, padded_rows * shape.scales);
   shape.negative_sum = AtLeast(negative_sum_, padded_rows * shape.scales);
   return shape;

@@ -19,13 +19,9 @@ struct ActivationChunks {
   int8_t* q = nullptr;              // [blocks][chunks][block_rows][64]
   float* scale = nullptr;           // [blocks][scales][block_rows]
   int32_t* negative_sum = nullptr;  // the same: -sum(q), which a weight's offset is multiplied by
-  // The same integers in 16 bits, for instruction sets that multiply so. In the place of four consecutive ones, the
-  // first and the third; and behind the chunk's 32 of these the second and the fourth of each four. Null: not made.
-  int16_t* words = nullptr;  // [blocks][chunks][block_rows][64]
 
   // Where a row's first chunk, or first scale, is; the next one of the row is block_rows on.
   int8_t* Row(int64_t row) const { return q + At(row, chunks) * kChunk; }
-  int16_t* WordRow(int64_t row) const { return words + At(row, chunks) * kChunk; }
   int64_t ScaleAt(int64_t row) const { return At(row, scales); }
 
  private:
@@ -40,11 +36,10 @@ QuantizeChunksFn QuantizeChunksFor(Isa isa);
 class ActivationChunkStorage {
  public:
   // `shape`: all but the pointers. Rows up to the next whole block may be read.
-  ActivationChunks For(ActivationChunks shape, int64_t rows, bool words);
+  ActivationChunks For(ActivationChunks shape, int64_t rows);
 
  private:
   std::vector<int8_t> q_;
-  std::vector<int16_t> words_;
   std::vector<float> scale_;
   std::vector<int32_t> negative_sum_;
 };

@@ -31,8 +31,7 @@ class QuantMatrix : public Matrix {
         multiply_(IsShared() ? SharedMatmulTableFor(isa).For(layout.type)
                              : QuantMatmulTableFor(isa).For(layout.type.type)),
         quantize_(QuantizeRowFor(isa)),
-        quantize_chunks_(QuantizeChunksFor(isa)),
-        most_rows_of_bytes_(SharedMatmulTableFor(isa).most_rows_of_bytes) {}
+        quantize_chunks_(QuantizeChunksFor(isa)) {}
 
   int64_t bytes() const override { return static_cast<int64_t>(packed_.bytes.size()); }
 
@@ -82,7 +81,7 @@ class QuantMatrix : public Matrix {
                                     .chunks = layout_.chunks,
                                     .chunks_per_scale = ChunksPerScale(),
                                     .scales = (layout_.chunks + ChunksPerScale() - 1) / ChunksPerScale()};
-    form.chunks = form.storage.For(shape, x.rows(), layout_.type == kInt8 && x.rows() > most_rows_of_bytes_);
+    form.chunks = form.storage.For(shape, x.rows());
     ForRows(x, pool, [&](int64_t r) { quantize_chunks_(x.data() + r * x.cols(), x.cols(), form.chunks, r); });
     form.quantized = true;
   }
@@ -113,7 +112,6 @@ class QuantMatrix : public Matrix {
   const QuantMatmulFn multiply_;
   const QuantizeRowFn quantize_;
   const QuantizeChunksFn quantize_chunks_;
-  const int64_t most_rows_of_bytes_;
 };
 
 }  // namespace

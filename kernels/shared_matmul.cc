@@ -2,7 +2,6 @@
 #include "kernels/shared_matmul.h"
 
 #include <algorithm>
-#include <limits>
 
 // clang-format off
 #undef HWY_TARGET_INCLUDE
@@ -34,17 +33,18 @@ constexpr int kChunkQuads = kChunk / 4;
 enum class From {
   kPacked,
   kBytes,  // one byte each
-  kWords,  // 16 bits each, as stored: for each quad first k = 0, 2 of all output rows, then k = 1, 3
+  kSplit,  // their magnitudes, one byte each; then -1 for negative ones; then for each output row the sum of those'
+           // magnitudes in 32 bits
 };
 template <class F>
-constexpr From kManyFrom = F::kDot == Dot::kPairwise16 && F::kBits == 8 ? From::kWords
+constexpr From kManyFrom = F::kDot == Dot::kPairwise16 && F::kBits == 8 ? From::kSplit
                            : F::kBits == 8                              ? From::kPacked
                                                                         : From::kBytes;
 // Bytes of a chunk of a tile in that form.
 template <class F, From kFrom>
 constexpr int64_t kFormBytes = kFrom == From::kPacked  ? F::kChunkBytes
                                : kFrom == From::kBytes ? kByteChunk
-                                                       : 2 * kByteChunk;
+                                                       : 2 * kByteChunk + kTileRows * int64_t{sizeof(int32_t)};
 
 // Sums over so many chains, so that one does not wait for the other where there are few rows.
 template <class F, int kSums>
@@ -53,9 +53,9 @@ constexpr int kChains = (F::kDot == Dot::kPairwise16 || kSums >= 8) ? 1
                                                                     : 4;
 
 // Where the integer sum of some chunks starts.
-template <class F, From kFrom>
+template <class F>
 HWY_INLINE VI32 StartOf(int32_t negative_sum) {
-  if constexpr (F::kSigned8 && kFrom != From::kWords) {
+  if constexpr (F::kSigned8) {
     return hn::Zero(di32);
   } else {
     return OffsetSum<F>(negative_sum);
@@ -119,32 +119,44 @@ HWY_INLINE void AddBySigns(const uint8_t* HWY_RESTRICT w, const int8_t* HWY_REST
   }
 }
 
-// 8 bits, many rows: both sides in 16 bits, so that products of two go straight into 32 bits.
+// 8 bits, many rows: the same with signs that were split off before. For a negative weight w the product w * a is
+// |w| * ~a + |w|, since ~a = -a - 1: a's sign is changed by an exclusive or, and the rest is the same for all rows.
 template <int kRows, int kTiles, int kQuad = 0>
-HWY_INLINE void AddWords(const uint8_t* HWY_RESTRICT w, int64_t tile_stride, const int16_t* HWY_RESTRICT x,
+HWY_INLINE void AddSplit(const uint8_t* HWY_RESTRICT w, int64_t tile_stride, const int8_t* HWY_RESTRICT x,
                          VI32 (*HWY_RESTRICT sum)[kTiles * kVectors]) {
   if constexpr (kQuad < kChunkQuads) {
-#pragma GCC unroll 2
-    for (int half = 0; half < 2; ++half) {
-      VI16 weights[kTiles * kVectors];
+    VU8 magnitudes[kTiles * kVectors];
+    VI8 signs[kTiles * kVectors];
+#pragma GCC unroll 4
+    for (int i = 0; i < kTiles * kVectors; ++i) {
+      const uint8_t* const at = w + i / kVectors * tile_stride + kQuad * kQuadBytes + i % kVectors * kVectorBytes;
+      magnitudes[i] = hn::LoadU(du8, at);
+      signs[i] = hn::BitCast(di8, hn::LoadU(du8, at + kByteChunk));
+    }
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) {
+      const VI8 a = BroadcastQuad(x + r * kChunk + 4 * kQuad);
 #pragma GCC unroll 4
       for (int i = 0; i < kTiles * kVectors; ++i) {
-        weights[i] = hn::BitCast(di16, hn::LoadU(du8, w + i / kVectors * tile_stride + i % kVectors * kVectorBytes +
-                                                          (2 * kQuad + half) * kQuadBytes));
-      }
-#pragma GCC unroll 8
-      for (int r = 0; r < kRows; ++r) {
-        int32_t two;
-        std::memcpy(&two, x + r * kChunk + half * (kChunk / 2) + 2 * kQuad, sizeof(two));
-        const VI16 a = hn::BitCast(di16, hn::Set(di32, two));
-#pragma GCC unroll 4
-        for (int i = 0; i < kTiles * kVectors; ++i) {
-          sum[r][i] = hn::Add(sum[r][i], hn::WidenMulPairwiseAdd(di32, weights[i], a));
-          Pin(sum[r][i]);
-        }
+        const VI16 products = hn::SatWidenMulPairwiseAdd(di16, magnitudes[i], hn::Xor(a, signs[i]));
+        sum[r][i] = hn::Add(sum[r][i], hn::WidenMulPairwiseAdd(di32, products, hn::Set(di16, 1)));
+        Pin(sum[r][i]);
       }
     }
-    AddWords<kRows, kTiles, kQuad + 1>(w, tile_stride, x, sum);
+    AddSplit<kRows, kTiles, kQuad + 1>(w, tile_stride, x, sum);
+  }
+}
+
+// What AddSplit leaves to be added for a chunk: the magnitudes of negative weights.
+template <int kRows, int kTiles>
+HWY_INLINE void AddNegative(const uint8_t* HWY_RESTRICT w, int64_t tile_stride,
+                            VI32 (*HWY_RESTRICT sum)[kTiles * kVectors]) {
+#pragma GCC unroll 4
+  for (int i = 0; i < kTiles * kVectors; ++i) {
+    const VI32 negative = hn::BitCast(
+        di32, hn::LoadU(du8, w + i / kVectors * tile_stride + 2 * kByteChunk + i % kVectors * kVectorBytes));
+#pragma GCC unroll 8
+    for (int r = 0; r < kRows; ++r) sum[r][i] = hn::Add(sum[r][i], negative);
   }
 }
 
@@ -186,38 +198,31 @@ HWY_INLINE void AddSum(const uint8_t* HWY_RESTRICT w, int64_t tile_stride, int c
   VI32 sum[kParts * kRows][kWidth];
 #pragma GCC unroll 32
   for (int r = 0; r < kParts * kRows; ++r) {
-    const VI32 start = r < kRows ? StartOf<F, kFrom>(x.negative_sum[scale_at + r]) : hn::Zero(di32);
+    const VI32 start = r < kRows ? StartOf<F>(x.negative_sum[scale_at + r]) : hn::Zero(di32);
 #pragma GCC unroll 8
     for (int i = 0; i < kWidth; ++i) sum[r][i] = start;
   }
   const int64_t x_step = x.block_rows * kChunk;
-  if constexpr (kFrom == From::kWords) {
-    const int16_t* words = x.WordRow(row) + c * x_step;
-    for (int i = 0; i < count; ++i, w += kFormBytes<F, kFrom>, words += x_step) {
-      AddWords<kRows, kTiles>(w, tile_stride, words, sum);
-    }
-  } else {
-    const int8_t* q = x.Row(row) + c * x_step;
-    for (int i = 0; i < count; ++i, w += kFormBytes<F, kFrom>, q += x_step) {
-      if constexpr (F::kDot != Dot::kPairwise16) {
-        AddFourWay<F, kFrom, kRows, kTiles>(w, tile_stride, q, sum);
-      } else {
-        if constexpr (F::kBits == 8) {
-          AddBySigns<F, kRows>(w, q, sum);
-        } else {
+  const int8_t* q = x.Row(row) + c * x_step;
+  for (int i = 0; i < count; ++i, w += kFormBytes<F, kFrom>, q += x_step) {
+    if constexpr (F::kDot != Dot::kPairwise16) {
+      AddFourWay<F, kFrom, kRows, kTiles>(w, tile_stride, q, sum);
+    } else if constexpr (kFrom == From::kSplit) {
+      AddNegative<kRows, kTiles>(w, tile_stride, sum);
+      AddSplit<kRows, kTiles>(w, tile_stride, q, sum);
+    } else if constexpr (F::kBits == 8) {
+      AddBySigns<F, kRows>(w, q, sum);
+    } else {
 #pragma GCC unroll 2
-          for (int g = 0; g < kGroupsPerChunk; ++g) {
-            VI16 sum16[kRows][kWidth];
-            AddNibbles<F, kFrom, kRows, kTiles, 0>(w + g * kFormBytes<F, kFrom> / 2, tile_stride, q + g * kGroup,
-                                                   sum16);
+      for (int g = 0; g < kGroupsPerChunk; ++g) {
+        VI16 sum16[kRows][kWidth];
+        AddNibbles<F, kFrom, kRows, kTiles, 0>(w + g * kFormBytes<F, kFrom> / 2, tile_stride, q + g * kGroup, sum16);
 #pragma GCC unroll 8
-            for (int r = 0; r < kRows; ++r) {
+        for (int r = 0; r < kRows; ++r) {
 #pragma GCC unroll 8
-              for (int v = 0; v < kWidth; ++v) {
-                sum[r][v] = hn::Add(sum[r][v], hn::WidenMulPairwiseAdd(di32, sum16[r][v], hn::Set(di16, 1)));
-                Pin(sum[r][v]);
-              }
-            }
+          for (int v = 0; v < kWidth; ++v) {
+            sum[r][v] = hn::Add(sum[r][v], hn::WidenMulPairwiseAdd(di32, sum16[r][v], hn::Set(di16, 1)));
+            Pin(sum[r][v]);
           }
         }
       }
@@ -307,16 +312,29 @@ struct ManyStep {
   }
 };
 
-// Chunks [begin, end) of a tile in the form of kManyFrom.
+// A chunk in the form of From::kSplit.
+HWY_INLINE void SplitSigns(const uint8_t* HWY_RESTRICT packed, uint8_t* HWY_RESTRICT out) {
+  for (int v = 0; v < kVectors; ++v) {
+    VI16 negative = hn::Zero(di16);
+    for (int q = 0; q < kChunkQuads; ++q) {
+      const int64_t at = q * kQuadBytes + v * kVectorBytes;
+      const VI8 w = hn::BitCast(di8, hn::Xor(hn::LoadU(du8, packed + at), hn::Set(du8, 0x80)));
+      const VU8 magnitude = hn::BitCast(du8, hn::Abs(w));  // -128 becomes 128
+      const VI8 sign = hn::BroadcastSignBit(w);
+      hn::Store(magnitude, du8, out + at);
+      hn::Store(hn::BitCast(du8, sign), du8, out + kByteChunk + at);
+      negative = hn::Add(negative, hn::SatWidenMulPairwiseAdd(di16, magnitude, sign));
+    }
+    const VI32 sum = hn::WidenMulPairwiseAdd(di32, negative, hn::Set(di16, -1));
+    hn::Store(hn::BitCast(du8, sum), du8, out + 2 * kByteChunk + v * kVectorBytes);
+  }
+}
+
+// `count` chunks of a tile in the form of kManyFrom.
 template <class F>
 HWY_INLINE void UnpackChunks(const uint8_t* HWY_RESTRICT packed, int64_t count, uint8_t* HWY_RESTRICT out) {
-  if constexpr (kManyFrom<F> == From::kWords) {
-    for (int64_t at = 0; at < count * kByteChunk; at += kVectorBytes) {
-      const auto two = hn::BitCast(du16, hn::LoadU(du8, packed + at));
-      uint8_t* const to = out + at / kQuadBytes * 2 * kQuadBytes + at % kQuadBytes;
-      hn::Store(hn::BitCast(du8, hn::And(two, hn::Set(du16, 0xFF))), du8, to);
-      hn::Store(hn::BitCast(du8, hn::ShiftRight<8>(two)), du8, to + kQuadBytes);
-    }
+  if constexpr (kManyFrom<F> == From::kSplit) {
+    for (int64_t c = 0; c < count; ++c) SplitSigns(packed + c * F::kChunkBytes, out + c * kFormBytes<F, From::kSplit>);
   } else {
     for (int64_t g = 0; g < count * kGroupsPerChunk; ++g) {
       UnpackQuads<F, 0>(packed + g * F::kQuantBytes, out + g * kByteGroup);
@@ -372,9 +390,9 @@ void MultiplyMany(const QuantSlice& slice) {
   }
 }
 
-// To make words of 8-bit weights costs more than it saves for fewer rows.
+// To split signs off costs more than it saves for fewer rows.
 template <class F>
-constexpr int64_t kFewRows = kManyFrom<F> == From::kWords ? 2 * kMaxRows : kMaxRows;
+constexpr int64_t kFewRows = kManyFrom<F> == From::kSplit ? 2 * kMaxRows : kMaxRows;
 
 template <class F>
 void MultiplyShared(const QuantSlice& slice) {
@@ -388,9 +406,7 @@ void MultiplyShared(const QuantSlice& slice) {
 template <Dot kDot>
 constexpr SharedMatmulTable MakeTable(Isa isa) {
   using F = SharedFormats<kDot>;
-  constexpr int64_t most_rows_of_bytes =
-      kManyFrom<typename F::Int8> == From::kWords ? kFewRows<typename F::Int8> : std::numeric_limits<int64_t>::max();
-  return {isa, most_rows_of_bytes, MultiplyShared<typename F::Int8>, MultiplyShared<typename F::Int4G64>};
+  return {isa, MultiplyShared<typename F::Int8>, MultiplyShared<typename F::Int4G64>};
 }
 
 #if HWY_TARGET == HWY_AVX2

@@ -22,8 +22,6 @@ inline constexpr int kInt4G64ChunksPerScale = 1;
 // `slice.chunks` is what they take.
 struct SharedMatmulTable {
   Isa isa;  // whose table this is
-  // With more rows of x than these the functions take activations in 16 bits.
-  int64_t most_rows_of_bytes;
   QuantMatmulFn int8, int4_g64;
 
   QuantMatmulFn For(PackedType type) const { return type == kInt8 ? int8 : int4_g64; }

@@ -2,7 +2,6 @@
 // share scales: sums of 32 rows of activations by 32 output rows stay in four tile registers from one scale to the
 // next. Fewer rows go the way of AVX-512-VNNI; the bits are the same.
 #include <algorithm>
-#include <limits>
 
 #include "kernels/amx_config.h"
 #include "kernels/shared_matmul.h"
@@ -208,8 +207,8 @@ void MultiplyAmx(const QuantSlice& slice) {
 }
 
 using AmxFormats = SharedFormats<Dot::kFourWay>;
-constexpr SharedMatmulTable kAmxSharedMatmul = {Isa::kAvx512Amx, std::numeric_limits<int64_t>::max(),
-                                                MultiplyAmx<AmxFormats::Int8>, MultiplyAmx<AmxFormats::Int4G64>};
+constexpr SharedMatmulTable kAmxSharedMatmul = {Isa::kAvx512Amx, MultiplyAmx<AmxFormats::Int8>,
+                                                MultiplyAmx<AmxFormats::Int4G64>};
 
 }  // namespace linnet::kernels::HWY_NAMESPACE
 HWY_AFTER_NAMESPACE();

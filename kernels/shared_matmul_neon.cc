@@ -1,6 +1,5 @@
 // Products on ARM where groups share scales: quant_dot_neon-inl.h has the instructions.
 #include <algorithm>
-#include <limits>
 #include <type_traits>
 
 #include "absl/log/check.h"
@@ -233,8 +232,7 @@ void MultiplyShared(const QuantSlice& slice) {
 template <Dot kDot, template <class> class Way>
 constexpr SharedMatmulTable MakeTable(Isa isa) {
   using F = SharedFormats<kDot>;
-  return {isa, std::numeric_limits<int64_t>::max(), MultiplyShared<typename F::Int8, Way>,
-          MultiplyShared<typename F::Int4G64, Way>};
+  return {isa, MultiplyShared<typename F::Int8, Way>, MultiplyShared<typename F::Int4G64, Way>};
 }
 
 constexpr SharedMatmulTable kNeonTable = MakeTable<Dot::kWidening, SharedBytesWay>(Isa::kNeon);

@@ -1,7 +1,6 @@
 // The reference for shared_matmul.cc, and what runs under LINNET_ISA=scalar.
 #include <algorithm>
 #include <cmath>
-#include <limits>
 
 #include "kernels/float16.h"
 #include "kernels/shared_matmul.h"
@@ -41,7 +40,6 @@ void MultiplyScalar(const QuantSlice& slice) {
 
 }  // namespace
 
-constinit const SharedMatmulTable kScalarSharedMatmul = {Isa::kScalar, std::numeric_limits<int64_t>::max(),
-                                                         MultiplyScalar, MultiplyScalar};
+constinit const SharedMatmulTable kScalarSharedMatmul = {Isa::kScalar, MultiplyScalar, MultiplyScalar};
 
 }  // namespace linnet::kernels
