@@ -14,5 +14,13 @@ TEST(NearestTest, FindsTypingMistakesOnly) {
   EXPECT_EQ(Nearest("", words), "");
 }
 
+TEST(EditDistance, CountsTypingMistakes) {
+  EXPECT_EQ(EditDistance("", ""), 0);
+  EXPECT_EQ(EditDistance("abc", ""), 3);
+  EXPECT_EQ(EditDistance("model", "modle"), 1);  // a swap
+  EXPECT_EQ(EditDistance("model", "mode"), 1);
+  EXPECT_EQ(EditDistance("model", "nodels"), 2);
+}
+
 }  // namespace
 }  // namespace linnet::base

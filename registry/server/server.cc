@@ -19,14 +19,15 @@
 #include "base/strings.h"
 #include "base/thread.h"
 #include "registry/blobs/blob_store.h"
+#include "registry/catalog/device_catalog.h"
 #include "registry/server/blob_service.h"
 #include "registry/server/catalog.h"
-#include "registry/server/device_catalog.h"
 #include "registry/server/io_pool.h"
 #include "registry/server/lease_table.h"
 #include "registry/server/metrics.h"
 #include "registry/server/registry_service.h"
 #include "registry/server/watch_hub.h"
+#include "registry/store/resource.h"
 #include "registry/store/store.h"
 
 namespace linnet::registry {
@@ -114,6 +115,7 @@ absl::Status Server::OpenData() {
   });
 
   LINNET_ASSIGN_OR_RETURN(const std::vector<v1::DeviceProfile> profiles, BuiltinDeviceProfiles());
+  for (const v1::DeviceProfile& profile : profiles) LINNET_RETURN_IF_ERROR(Validate(profile));
   LINNET_RETURN_IF_ERROR(catalog_->InstallBuiltinProfiles(profiles));
   LINNET_ASSIGN_OR_RETURN(const std::set<std::string> referenced, catalog_->ReferencedBlobs());
   return blobs_->RemoveUnreferenced(referenced).status();

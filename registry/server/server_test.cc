@@ -12,8 +12,8 @@
 #include "absl/status/status_matchers.h"
 #include "base/error.h"
 #include "base/sha256.h"
+#include "registry/catalog/device_catalog.h"
 #include "registry/client/registry_client.h"
-#include "registry/server/device_catalog.h"
 #include "registry/server/metrics.h"
 
 namespace linnet::registry {

@@ -185,7 +185,8 @@ class ModelsTest(WithFolder):
         self.assertEqual(sorted(os.listdir(self.folder)), ["new.gguf", "now.gguf.2.tmp", "old.gguf"])
 
     def test_shapes_have_the_size_of_the_real_models(self):
-        for name, millions in (("qwen2-0.5b", 494), ("qwen2-1.5b", 1544), ("llama3.2-1b", 1236)):
+        for name, millions in (("qwen2-0.5b", 494), ("qwen2-1.5b", 1544), ("llama3.2-1b", 1236),
+                               ("phi-3-mini-4k-instruct", 3821), ("llama-3.1-8b", 8030), ("openelm-3b", 3037)):
             shape = make_gguf.SHAPES[name]
             count = sum(r * c for _, (r, c) in make_gguf.matrices(shape)) + sum(n for _, n, _ in make_gguf.vectors(shape))
             self.assertEqual(round(count / 1e6), millions, name)

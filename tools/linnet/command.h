@@ -76,6 +76,7 @@ void AddModelCommands(CLI::App& app, CommandContext& context);
 void AddVariantCommands(CLI::App& app, CommandContext& context);
 void AddProfileCommands(CLI::App& app, CommandContext& context);
 void AddResolveCommand(CLI::App& app, CommandContext& context);
+void AddPlanCommand(CLI::App& app, CommandContext& context);
 void AddWorkerCommands(CLI::App& app, CommandContext& context);
 void AddRunCommand(CLI::App& app, CommandContext& context);
 void AddGenerateCommand(CLI::App& app, CommandContext& context);

@@ -122,6 +122,7 @@ int RunProgram(int argc, const char* const* argv) {
   AddVariantCommands(app, context);
   AddProfileCommands(app, context);
   AddResolveCommand(app, context);
+  AddPlanCommand(app, context);
   AddWorkerCommands(app, context);
   AddRunCommand(app, context);
   AddGenerateCommand(app, context);

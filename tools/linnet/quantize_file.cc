@@ -114,18 +114,7 @@ class TensorJob {
 
 worker::GgufMetadata NewMetadata(const worker::GgufFile& source, const QuantizeJob& job,
                                  const std::vector<DType>& types) {
-  worker::GgufMetadata metadata = worker::GgufMetadata::CopyOf(source);
-  metadata.SetU32("general.file_type", static_cast<uint32_t>(job.format->file_type));
-  if (std::any_of(types.begin(), types.end(), kernels::IsGroupQuantized)) {
-    metadata.SetU32("general.quantization_version", kQuantizationVersion);
-  } else {
-    metadata.Remove("general.quantization_version");
-  }
-  if (job.format->own) {
-    metadata.SetString(std::string(worker::kOwnQuantizationKey), job.format->name);
-  } else {
-    metadata.Remove(std::string(worker::kOwnQuantizationKey));
-  }
+  worker::GgufMetadata metadata = QuantizedMetadata(source, *job.format, types);
   metadata.SetString("linnet.quantize.version", base::kVersion);
   metadata.SetString("linnet.quantize.source", job.source_name);
   if (job.calibration.empty()) {
@@ -137,6 +126,23 @@ worker::GgufMetadata NewMetadata(const worker::GgufFile& source, const QuantizeJ
 }
 
 }  // namespace
+
+worker::GgufMetadata QuantizedMetadata(const worker::GgufFile& source, const QuantizeFormat& format,
+                                       const std::vector<DType>& types) {
+  worker::GgufMetadata metadata = worker::GgufMetadata::CopyOf(source);
+  metadata.SetU32("general.file_type", static_cast<uint32_t>(format.file_type));
+  if (std::any_of(types.begin(), types.end(), kernels::IsGroupQuantized)) {
+    metadata.SetU32("general.quantization_version", kQuantizationVersion);
+  } else {
+    metadata.Remove("general.quantization_version");
+  }
+  if (format.own) {
+    metadata.SetString(worker::kOwnQuantizationKey, format.name);
+  } else {
+    metadata.Remove(worker::kOwnQuantizationKey);
+  }
+  return metadata;
+}
 
 absl::Status CheckQuantizable(const worker::GgufFile& file, bool allow_requantize) {
   if (file.tensors().empty()) return Refuse(file, "has no tensors; give a file with the model's weights");

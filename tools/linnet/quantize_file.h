@@ -12,6 +12,7 @@
 #include "kernels/thread_pool.h"
 #include "tools/linnet/quantize_plan.h"
 #include "worker/gguf/gguf_file.h"
+#include "worker/gguf/gguf_writer.h"
 
 namespace linnet::cli {
 
@@ -38,6 +39,10 @@ struct QuantizeReport {
 // FAILED_PRECONDITION where the source is quantized already and that is not allowed; INVALID_ARGUMENT
 // INVALID_MODEL_FILE where it is not a whole model.
 absl::Status CheckQuantizable(const worker::GgufFile& source, bool allow_requantize);
+
+// The source's metadata, with what they say of types as the new file's. `types`: of its tensors (PlanTypes).
+worker::GgufMetadata QuantizedMetadata(const worker::GgufFile& source, const QuantizeFormat& format,
+                                       const std::vector<kernels::DType>& types);
 
 // Checks that first; INVALID_ARGUMENT INVALID_MODEL_FILE naming the tensor where a weight is no finite number or does
 // not fit the format; CANCELLED; RESOURCE_EXHAUSTED OUT_OF_DISK. Only success leaves a file at `path`. Memory: a few

@@ -60,24 +60,6 @@ bool GetsMoreBits(int layer, int layers) {
   return layer < layers / 8 || layer >= 7 * layers / 8 || (layer - layers / 8) % 3 == 2;
 }
 
-DType ThatDivides(DType type, int64_t cols) {
-  if (cols % kernels::Info(type).block_elements == 0) return type;
-  switch (type) {
-    case DType::kQ4_K:
-      type = DType::kQ5_0;
-      break;
-    case DType::kQ5_K:
-      type = DType::kQ5_1;
-      break;
-    case DType::kQ6_K:
-      type = DType::kQ8_0;
-      break;
-    default:
-      break;
-  }
-  return cols % kernels::Info(type).block_elements == 0 ? type : DType::kF16;
-}
-
 }  // namespace
 
 bool QuantizeFormat::quantized() const { return kernels::IsGroupQuantized(type); }
@@ -100,6 +82,24 @@ std::vector<std::string> QuantizeFormatNames() {
   return names;
 }
 
+DType TypeThatDivides(DType type, int64_t cols) {
+  if (cols % kernels::Info(type).block_elements == 0) return type;
+  switch (type) {
+    case DType::kQ4_K:
+      type = DType::kQ5_0;
+      break;
+    case DType::kQ5_K:
+      type = DType::kQ5_1;
+      break;
+    case DType::kQ6_K:
+      type = DType::kQ8_0;
+      break;
+    default:
+      break;
+  }
+  return cols % kernels::Info(type).block_elements == 0 ? type : DType::kF16;
+}
+
 std::vector<DType> PlanTypes(const worker::GgufFile& file, const QuantizeFormat& format) {
   int layers = 0;
   for (const worker::GgufTensor& tensor : file.tensors()) layers = std::max(layers, LayerOf(tensor.name) + 1);
@@ -117,7 +117,7 @@ std::vector<DType> PlanTypes(const worker::GgufFile& file, const QuantizeFormat&
     } else if (format.mixed && IsSensitive(tensor.name) && GetsMoreBits(LayerOf(tensor.name), layers)) {
       type = DType::kQ6_K;
     }
-    types.push_back(format.quantized() ? ThatDivides(type, cols) : type);
+    types.push_back(format.quantized() ? TypeThatDivides(type, cols) : type);
   }
   return types;
 }

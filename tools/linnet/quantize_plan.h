@@ -36,4 +36,7 @@ std::vector<std::string> QuantizeFormatNames();
 // not divide into the type's blocks gets the next larger type that they do divide into, at last F16.
 std::vector<kernels::DType> PlanTypes(const worker::GgufFile& file, const QuantizeFormat& format);
 
+// The type, or the next larger one whose blocks rows of `cols` divide into, at last F16.
+kernels::DType TypeThatDivides(kernels::DType type, int64_t cols);
+
 }  // namespace linnet::cli

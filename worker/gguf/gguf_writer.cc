@@ -142,9 +142,8 @@ int64_t GgufTensorPlan::elements() const {
   return n;
 }
 
-absl::StatusOr<std::unique_ptr<GgufWriter>> GgufWriter::Create(const std::string& path, const GgufMetadata& metadata,
-                                                               const std::vector<GgufTensorPlan>& tensors) {
-  std::unique_ptr<GgufWriter> writer(new GgufWriter(path));
+std::string EncodeGgufHeader(const GgufMetadata& metadata, const std::vector<GgufTensorPlan>& tensors,
+                             uint64_t* data_bytes) {
   std::string header("GGUF");
   AppendNumber(kVersion, header);
   AppendNumber<uint64_t>(tensors.size(), header);
@@ -157,12 +156,20 @@ absl::StatusOr<std::unique_ptr<GgufWriter>> GgufWriter::Create(const std::string
     for (const int64_t dim : tensor.dims) AppendNumber(static_cast<uint64_t>(dim), header);
     AppendNumber(static_cast<uint32_t>(tensor.type), header);
     AppendNumber(offset, header);
-    const uint64_t bytes = tensor.bytes();
-    writer->tensor_bytes_.push_back(bytes);
-    offset += Aligned(bytes);
+    offset += Aligned(tensor.bytes());
   }
   header.resize(Aligned(header.size()));
-  writer->file_bytes_ = header.size() + offset;
+  *data_bytes = offset;
+  return header;
+}
+
+absl::StatusOr<std::unique_ptr<GgufWriter>> GgufWriter::Create(const std::string& path, const GgufMetadata& metadata,
+                                                               const std::vector<GgufTensorPlan>& tensors) {
+  std::unique_ptr<GgufWriter> writer(new GgufWriter(path));
+  uint64_t data_bytes = 0;
+  const std::string header = EncodeGgufHeader(metadata, tensors, &data_bytes);
+  for (const GgufTensorPlan& tensor : tensors) writer->tensor_bytes_.push_back(tensor.bytes());
+  writer->file_bytes_ = header.size() + data_bytes;
   LINNET_RETURN_IF_ERROR(writer->Open());
   LINNET_RETURN_IF_ERROR(writer->Reserve());
   LINNET_RETURN_IF_ERROR(writer->Write(header));

@@ -65,6 +65,11 @@ struct GgufTensorPlan {
   uint64_t bytes() const { return static_cast<uint64_t>(kernels::BytesFor(type, elements())); }
 };
 
+// What stands before the data: header, metadata and the list of tensors, up to the border where the data begin.
+// `data_bytes` gets what comes behind it.
+std::string EncodeGgufHeader(const GgufMetadata& metadata, const std::vector<GgufTensorPlan>& tensors,
+                             uint64_t* data_bytes);
+
 // For one thread.
 class GgufWriter {
  public:

@@ -20,6 +20,9 @@ struct MemoryPlan {
   uint64_t total() const { return weights_bytes + scratch_bytes + largest_file_bytes; }
 };
 
+// What a process that runs models takes without any: code, threads, connections.
+inline constexpr uint64_t kProcessBytes = 48 << 20;
+
 MemoryPlan PlanMemory(const ModelDescription& model, std::span<const TensorBinding> bindings,
                       kernels::Precision precision, int64_t max_step_tokens);
 

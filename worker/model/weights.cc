@@ -101,13 +101,37 @@ constexpr Slot Owner::* Find(const Place<Owner, Slot> (&places)[kPlaces], Tensor
   return nullptr;
 }
 
-// Gathers bindings and complaints. Roles that share a tensor lie in it one below the other, in the order of binding.
+// Gathers what a description asks for.
 class Binder {
  public:
-  explicit Binder(const GgufFile& file) : file_(file) {}
+  void Matrix(TensorRole role, int layer, int64_t rows, int64_t cols) { wanted.push_back({role, layer, rows, cols}); }
+  void Vector(TensorRole role, int layer, int64_t elements) { wanted.push_back({role, layer, 1, elements}); }
 
-  void Matrix(TensorRole role, int layer, int64_t rows, int64_t cols) { Bind(role, layer, rows, cols); }
-  void Vector(TensorRole role, int layer, int64_t elements) { Bind(role, layer, 1, elements); }
+  std::vector<WantedTensor> wanted;
+};
+
+// Gathers bindings and complaints. Roles that share a tensor lie in it one below the other, in the order of binding.
+class FileBinder {
+ public:
+  explicit FileBinder(const GgufFile& file) : file_(file) {}
+
+  void Bind(const WantedTensor& wanted) {
+    const std::string own = GgufTensorName(wanted.role, wanted.layer);
+    const std::string fused = GgufFusedName(wanted.role, wanted.layer);
+    const GgufTensor* tensor = file_.FindTensor(own);
+    if (tensor == nullptr && !fused.empty()) tensor = file_.FindTensor(fused);
+    if (tensor == nullptr) {
+      problems_.push_back(base::StrCat("tensor ", own, " is missing"));
+      return;
+    }
+    used_[tensor->name].push_back(bindings_.size());
+    bindings_.push_back({.tensor = tensor,
+                         .role = wanted.role,
+                         .layer = wanted.layer,
+                         .rows = wanted.rows,
+                         .cols = wanted.cols,
+                         .packed_as = ClaimedPackedType(file_, tensor->type)});
+  }
 
   // Known by name, used elsewhere.
   void Allow(TensorRole role) { used_[GgufTensorName(role, 0)]; }
@@ -126,23 +150,6 @@ class Binder {
   }
 
  private:
-  void Bind(TensorRole role, int layer, int64_t rows, int64_t cols) {
-    const std::string own = GgufTensorName(role, layer), fused = GgufFusedName(role, layer);
-    const GgufTensor* tensor = file_.FindTensor(own);
-    if (tensor == nullptr && !fused.empty()) tensor = file_.FindTensor(fused);
-    if (tensor == nullptr) {
-      problems_.push_back(base::StrCat("tensor ", own, " is missing"));
-      return;
-    }
-    used_[tensor->name].push_back(bindings_.size());
-    bindings_.push_back({.tensor = tensor,
-                         .role = role,
-                         .layer = layer,
-                         .rows = rows,
-                         .cols = cols,
-                         .packed_as = ClaimedPackedType(file_, tensor->type)});
-  }
-
   // Of all bindings to one tensor: gives each its part of the data.
   void Check(const GgufTensor& tensor, const std::vector<size_t>& parts) {
     const TensorBinding& first = bindings_[parts[0]];
@@ -298,16 +305,14 @@ MatrixPointer* MatrixOf(Weights& weights, TensorRole role, int layer) {
   return nullptr;
 }
 
-bool TensorBinding::is_vector() const {
-  return Find(kModelVectors, role) != nullptr || Find(kLayerVectors, role) != nullptr;
-}
+bool IsVector(TensorRole role) { return Find(kModelVectors, role) != nullptr || Find(kLayerVectors, role) != nullptr; }
 
 bool TensorBinding::is_blocks() const {
   return role == TensorRole::kKvUp || role == TensorRole::kInputGate || role == TensorRole::kRecurrenceGate;
 }
 
-absl::StatusOr<std::vector<TensorBinding>> BindTensors(const GgufFile& file, const ModelDescription& model) {
-  Binder binder(file);
+std::vector<WantedTensor> WantedTensors(const ModelDescription& model) {
+  Binder binder;
   const int64_t d = model.model_dim;
   // Each stored block once, also where several layers use it.
   std::set<int> bound, ffns_bound;
@@ -330,6 +335,12 @@ absl::StatusOr<std::vector<TensorBinding>> BindTensors(const GgufFile& file, con
   if (model.learned_positions > 0) binder.Matrix(TensorRole::kPositions, 0, model.learned_positions, d);
   if (!model.tied_embeddings) binder.Matrix(TensorRole::kOutput, 0, model.vocab_size, e);
   if (model.output_bias) binder.Vector(TensorRole::kOutputBias, 0, model.vocab_size);
+  return std::move(binder.wanted);
+}
+
+absl::StatusOr<std::vector<TensorBinding>> BindTensors(const GgufFile& file, const ModelDescription& model) {
+  FileBinder binder(file);
+  for (const WantedTensor& wanted : WantedTensors(model)) binder.Bind(wanted);
   for (const TensorRole role :
        {TensorRole::kRopeFactors, TensorRole::kRopeShortFactors, TensorRole::kRopeLongFactors}) {
     binder.Allow(role);

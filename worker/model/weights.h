@@ -79,6 +79,18 @@ struct Weights {
 std::vector<float>* VectorOf(Weights& weights, TensorRole role, int layer);
 std::unique_ptr<kernels::Matrix>* MatrixOf(Weights& weights, TensorRole role, int layer);
 
+// Whether a role's weights are a vector.
+bool IsVector(TensorRole role);
+
+// What a description asks for. Vectors have rows = 1.
+struct WantedTensor {
+  TensorRole role = TensorRole::kTokenEmbedding;
+  int layer = 0;
+  int64_t rows = 0, cols = 0;
+};
+// In the order of loading: each stored block once, also where several layers use it.
+std::vector<WantedTensor> WantedTensors(const ModelDescription& model);
+
 // A tensor of the file, or some rows of it, in its role. Vectors have rows = 1.
 struct TensorBinding {
   const GgufTensor* tensor = nullptr;
@@ -89,7 +101,7 @@ struct TensorBinding {
   // What it is packed as, where it is packed.
   kernels::PackedType packed_as = kernels::DType::kF32;
 
-  bool is_vector() const;
+  bool is_vector() const { return IsVector(role); }
   bool is_blocks() const;  // becomes block-diagonal matrices (LoadBlocks)
 };
 

@@ -8,7 +8,7 @@
 
 namespace linnet::registry {
 
-// Each valid and flagged builtin.
+// Each flagged builtin.
 absl::StatusOr<std::vector<v1::DeviceProfile>> BuiltinDeviceProfiles();
 
 }  // namespace linnet::registry

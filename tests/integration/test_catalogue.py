@@ -1,0 +1,95 @@
+"""`linnet plan`, where models come from, and pruning: the command line against files and a registry."""
+
+import json
+import pathlib
+
+import pytest
+from cluster import MODEL_FILE, Cluster, linnet
+
+DONE, FAILED, USAGE, NOT_FOUND, REFUSED, UNREACHABLE = range(6)
+GOLDEN = pathlib.Path(__file__).parent.parent / "golden"
+TINY = GOLDEN / "tiny" / "llama.gguf"
+NO_REGISTRY = "--registry=127.0.0.1:1"
+
+
+@pytest.fixture(scope="module")
+def registry(tmp_path_factory):
+    """A registry without models; no other process."""
+    one = Cluster(tmp_path_factory.mktemp("registry"))
+    one.registry.start()
+    try:
+        yield one
+    finally:
+        one.registry.stop()
+
+
+def data(done):
+    assert done.returncode == DONE, done.stderr
+    return json.loads(done.stdout)
+
+
+def test_plan_needs_no_server_for_a_model_of_the_catalogue():
+    planned = data(linnet("plan", "Qwen/Qwen2-1.5B", "--context", "2048", NO_REGISTRY, "-o", "json"))
+    assert planned["model"] == "qwen2-1.5b" and planned["source"] == "catalogue"
+    assert planned["parameters"] == 1543714304
+    plans = {plan["variant"]: plan for plan in planned["plans"]}
+    assert {"f16", "q8_0", "q4_k_m", "q4_0"} <= plans.keys()
+    assert plans["q4_0"]["kv_bytes"] == 56 << 20
+    assert plans["q4_0"]["weights_bytes"] < plans["q8_0"]["weights_bytes"] < plans["f16"]["weights_bytes"]
+    parts = ("weights_bytes", "kv_bytes", "scratch_bytes", "loading_bytes", "process_bytes")
+    assert all(plan["total_bytes"] == sum(plan[part] for part in parts) for plan in plans.values())
+    half = data(linnet("plan", "qwen2-1.5b", "--variant", "q4_0", "--kv-cache-type", "q8_0", "--context", "2048", "-o", "json"))
+    assert half["plans"][0]["kv_bytes"] == (28 << 20) * 34 // 32
+    table = linnet("plan", "qwen2-1.5b", "--profile", "raspberry-pi-5-8gb", NO_REGISTRY)
+    assert table.returncode == DONE
+    for word in ("FITS", "q4_k_m", "1.5 B parameters", "yes"):
+        assert word in table.stdout, table.stdout
+    assert "openelm-3b" in linnet("plan").stdout
+
+
+def test_plan_says_what_is_not_verified():
+    done = linnet("plan", "minima-3b", "--variant", "q4_0")
+    assert done.returncode == DONE and "Not verified: layers, model_dim" in done.stderr
+
+
+def test_plan_says_what_is_wrong(registry):
+    unknown = linnet("plan", "qwen2-1.5", NO_REGISTRY)
+    assert unknown.returncode == NOT_FOUND
+    for word in ("qwen2-1.5'", "nearest: qwen2-1.5b", "does not answer", "linnet plan"):
+        assert word in unknown.stderr, unknown.stderr
+    assert "nor in the registry" in registry.cli("plan", "no-such-model-at-all").stderr
+    assert linnet("plan", "Not A Model", NO_REGISTRY).returncode == NOT_FOUND
+    for args, words in (
+        (("qwen2-1.5b", "--variant", "q3_k_m"), ["q3_k_m", "q4_k_m"]),
+        (("gpt2", "--context", "2048"), ["--context", "1024 tokens"]),
+        (("gpt2", "--kv-cache-type", "int3"), ["f16"]),
+    ):
+        done = linnet("plan", *args)
+        assert done.returncode == USAGE, done.stderr
+        for word in words:
+            assert word in done.stderr, done.stderr
+    assert linnet("plan", "gpt2", "--profile", "no-such-device", NO_REGISTRY).returncode == UNREACHABLE
+    assert linnet("plan", "none.gguf").returncode == NOT_FOUND
+
+
+def test_the_plan_of_a_file_is_what_loading_takes(registry):
+    plan = data(linnet("plan", MODEL_FILE, "--context", "512", "-o", "json"))["plans"][0]
+    bench = data(
+        linnet("bench", "--model", MODEL_FILE, "--prompt-tokens", "512", "--gen-tokens", "8", "--repetitions", "1", "-o", "json")
+    )
+    assert plan["quantization"] == "q4_1"
+    assert plan["weights_bytes"] == bench["weight_bytes"]
+    assert plan["kv_bytes"] == 512 * bench["kv_bytes_per_token"]
+    assert plan["total_bytes"] == pytest.approx(bench["peak_rss_bytes"], rel=0.2)  # a small model: mostly the process
+    # As the registry knows it.
+    assert registry.cli("model", "import", MODEL_FILE, "--name", "planned").returncode == DONE
+    known = data(registry.cli("plan", "planned", "--context", "512", "-o", "json"))
+    assert known["source"] == "registry" and known["plans"][0]["variant"] == "q4_1"
+    assert known["plans"][0]["kv_bytes"] == plan["kv_bytes"]
+    assert known["plans"][0]["total_bytes"] == pytest.approx(plan["total_bytes"], rel=0.01)
+    assert registry.cli("plan", "planned/q9").returncode == NOT_FOUND
+    assert registry.cli("plan", "planned/q4_1").returncode == DONE
+    # Without its weights: as the catalogue does.
+    shape = data(linnet("plan", "smollm2-135m", "--variant", "q8_0", "--context", "512", "-o", "json"))["plans"][0]
+    same = data(linnet("plan", MODEL_FILE, "--variant", "q8_0", "--context", "512", "-o", "json"))["plans"][0]
+    assert shape == same
