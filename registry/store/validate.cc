@@ -100,6 +100,12 @@ absl::Status Validate(const v1::Model& model, std::string_view field) {
   check.Text("lineage.teacher_model", model.lineage().teacher_model(), 256);
   check.Text("lineage.pruned_from", model.lineage().pruned_from(), 256);
   check.EachText("lineage.datasets", model.lineage().datasets(), 256);
+  check.Text("lineage.base_model_relation", model.lineage().base_model_relation(), 63);
+  check.EachText("lineage.merged_models", model.lineage().merged_models(), 256);
+  check.Text("lineage.pruning.method", model.lineage().pruning().method(), 256);
+  check.Text("lineage.pruning.calibration", model.lineage().pruning().calibration(), 256);
+  check.AtMost("lineage.pruning.ffn_widths", model.lineage().pruning().ffn_widths_size(), kMaxLayers);
+  check.AtMost("lineage.pruning.kv_heads", model.lineage().pruning().kv_heads_size(), kMaxLayers);
   check.CheckLabels("labels", model.labels());
   check.AtMost("aliases", model.aliases().size(), kMaxAliases);
   for (const auto& [alias, variant] : model.aliases()) {

@@ -93,3 +93,39 @@ def test_the_plan_of_a_file_is_what_loading_takes(registry):
     shape = data(linnet("plan", "smollm2-135m", "--variant", "q8_0", "--context", "512", "-o", "json"))["plans"][0]
     same = data(linnet("plan", MODEL_FILE, "--variant", "q8_0", "--context", "512", "-o", "json"))["plans"][0]
     assert shape == same
+
+
+def test_lineage_is_imported_updated_and_drawn(registry, tmp_path):
+    card = tmp_path / "README.md"
+    card.write_text(
+        "---\nlicense: mit\nbase_model: HuggingFaceTB/SmolLM2-135M\ndatasets:\n- HuggingFaceFW/fineweb-edu\n---\n# Tiny\n"
+    )
+    cli = registry.cli
+    imported = data(
+        cli("model", "import", TINY, "--name", "tiny", "--card", card, "--teacher", "big", "--dataset", "FineWeb Edu",
+            "--dataset", "DCLM", "-o", "json")
+    )["model"]
+    assert imported["license"] == "mit"
+    assert imported["lineage"] == {
+        "base_model": "HuggingFaceTB/SmolLM2-135M", "teacher_model": "big", "datasets": ["fineweb-edu", "dclm"]
+    }
+    # Again, into the model that is there: only what is said changes.
+    again = data(cli("model", "import", TINY, "--name", "tiny", "--license", "apache-2.0", "-o", "json"))["model"]
+    assert again["license"] == "apache-2.0" and again["lineage"]["teacher_model"] == "big"
+    updated = data(cli("model", "update", "tiny", "--teacher", "", "--display-name", "Tiny", "-o", "json"))
+    assert "teacher_model" not in updated["lineage"] and updated["display_name"] == "Tiny"
+    data(cli("model", "import", GOLDEN / "tiny" / "qwen2.gguf", "--name", "child", "--base-model", "tiny", "-o", "json"))
+    drawn = cli("model", "lineage", "tiny").stdout
+    assert "└── base model smollm2-135m  (of the catalogue, not in the registry; apache-2.0" in drawn, drawn
+    assert "made from it\n└── base model child" in drawn, drawn
+    tree = data(cli("model", "lineage", "child", "-o", "json"))
+    assert tree["ancestors"][0]["model"] == "tiny"
+    assert tree["ancestors"][0]["ancestors"][0]["model"] == "smollm2-135m"
+    shown = cli("model", "show", "tiny").stdout
+    assert "trained on: fineweb-edu, dclm" in shown and "apache-2.0" in shown
+    assert cli("model", "update", "tiny").returncode == USAGE
+    assert cli("model", "update", "no-such-model", "--license", "mit").returncode == NOT_FOUND
+    assert cli("model", "lineage", "no-such-model").returncode == NOT_FOUND
+    card.write_text("---\nlicense: [\n---\n")
+    broken = cli("model", "import", TINY, "--name", "other", "--card", card)
+    assert broken.returncode == USAGE and "README.md: line" in broken.stderr

@@ -57,6 +57,7 @@ find_package(OpenSSL REQUIRED)
 find_package(GTest REQUIRED)
 find_package(benchmark REQUIRED)
 find_package(nlohmann_json REQUIRED)
+find_package(yaml-cpp REQUIRED)
 # By name: the closure of its packages takes pkg-config 20 seconds, through gRPC's own configuration as well.
 add_library(grpc INTERFACE)
 target_link_libraries(grpc INTERFACE -lgrpc++ -lgrpc -lgpr absl::status absl::synchronization absl::cord)

@@ -157,7 +157,6 @@ absl::StatusOr<FileDescription> DescribeFile(const worker::GgufFile& file, const
   model.set_display_name(base::BoundedUtf8(description.name, kMaxTextBytes));
   if (model.display_name().empty()) model.set_display_name(model_id);
   model.set_license(TextOr(file, "general.license"));
-  model.mutable_lineage()->set_base_model(TextOr(file, "general.base_model.0.name"));
   FillArchitecture(file, description, model.mutable_architecture());
 
   auto& variant = result.variant;

@@ -1,20 +1,26 @@
-// linnet model import | convert | ls | show | rm
+// linnet model import | convert | ls | show | rm (update and lineage: model_lineage.cc)
 #include <sys/stat.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cstring>
 #include <memory>
+#include <utility>
 
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_join.h"
 #include "base/file.h"
 #include "base/human.h"
 #include "base/status_macros.h"
 #include "base/version.h"
+#include "registry/catalog/model_catalog.h"
 #include "registry/client/names.h"
 #include "tools/linnet/command.h"
 #include "tools/linnet/connect.h"
 #include "tools/linnet/convert.h"
+#include "tools/linnet/lineage.h"
+#include "tools/linnet/model_card.h"
+#include "tools/linnet/model_lineage.h"
 #include "tools/linnet/output.h"
 #include "tools/linnet/proto_json.h"
 #include "tools/linnet/publish_file.h"
@@ -27,8 +33,9 @@ namespace {
 namespace v1 = registry::v1;
 
 struct ImportOptions {
-  std::string file;
+  std::string file, card;
   Naming naming;
+  OriginOptions origin;
   bool replace = false;
   bool dry_run = false;
 };
@@ -51,6 +58,28 @@ absl::StatusOr<std::string> FileToImport(const CommandContext& context, const st
   return file;
 }
 
+// What file, model card and command line say of where the model comes from, the later before the earlier. Returns the
+// fields that the command line gave.
+absl::StatusOr<std::vector<std::string>> SetOrigin(const CommandContext& context, const ImportOptions& options,
+                                                   v1::Model* model) {
+  LINNET_ASSIGN_OR_RETURN(const auto catalog, registry::BuiltinModels());
+  Origin origin = {.license = model->license(), .lineage = model->lineage()};
+  if (!options.card.empty()) {
+    LINNET_ASSIGN_OR_RETURN(const Origin card, ReadModelCard(options.card, catalog));
+    FillIn(card, &origin);
+  } else if (worker::IsCheckpoint(options.file)) {  // nobody asked for the card that lies there
+    const absl::StatusOr<Origin> card = ReadModelCard(options.file, catalog);
+    if (card.ok()) {
+      FillIn(*card, &origin);
+    } else {
+      context.Note(absl::StrCat("its model card is left out: ", card.status().message()));
+    }
+  }
+  model->set_license(origin.license);
+  *model->mutable_lineage() = std::move(origin.lineage);
+  return options.origin.ApplyTo(catalog, model);
+}
+
 absl::Status Import(const CommandContext& context, const ImportOptions& options) {
   // Everything that can be said against the file is said before a byte of it is sent.
   WorkFiles work;
@@ -62,6 +91,7 @@ absl::Status Import(const CommandContext& context, const ImportOptions& options)
         absl::StrCat("linnet ", base::kVersion, " model import of the Hugging Face folder ", name));
     described.variant.mutable_blobs(0)->set_file_name(absl::StrCat(name, ".gguf"));
   }
+  LINNET_ASSIGN_OR_RETURN(const std::vector<std::string> given, SetOrigin(context, options, &described.model));
   LINNET_ASSIGN_OR_RETURN(const std::string digest, DigestFile(file, context.quiet));
   described.variant.mutable_blobs(0)->set_digest(digest);
   v1::PublishVariantResponse published;
@@ -70,6 +100,10 @@ absl::Status Import(const CommandContext& context, const ImportOptions& options)
     *published.mutable_variant() = described.variant;
   } else {
     LINNET_ASSIGN_OR_RETURN(published, PublishFile(context, file, described, options.replace));
+    if (!given.empty()) {  // a model that was there before keeps what it had
+      LINNET_ASSIGN_OR_RETURN(auto client, OpenRegistry(context));
+      LINNET_ASSIGN_OR_RETURN(*published.mutable_model(), client->UpdateModel(described.model, given));
+    }
   }
   const v1::Variant& variant = published.variant();
   LINNET_ASSIGN_OR_RETURN(const auto id, registry::ParseVariantName(variant.name()));
@@ -113,6 +147,21 @@ std::string Shapes(const v1::Architecture& a) {
                       s.ffn_dim(), uniform ? "" : " in the first layer; others differ");
 }
 
+nlohmann::ordered_json Lineage(const v1::Lineage& lineage) {
+  nlohmann::ordered_json lines = nlohmann::ordered_json::object();
+  const auto add = [&](const char* key, const std::string& value) {
+    if (!value.empty()) lines[key] = value;
+  };
+  add("base model", lineage.base_model());
+  add("relation", lineage.base_model_relation());
+  add("merged with", absl::StrJoin(lineage.merged_models(), ", "));
+  add("teacher", lineage.teacher_model());
+  add("pruned from", lineage.pruned_from());
+  add("pruned by", lineage.pruning().method());
+  add("trained on", absl::StrJoin(lineage.datasets(), ", "));
+  return lines;
+}
+
 absl::Status Show(const CommandContext& context, const std::string& typed) {
   LINNET_ASSIGN_OR_RETURN(const std::string name, ModelNameFrom(typed));
   LINNET_ASSIGN_OR_RETURN(auto client, OpenRegistry(context));
@@ -132,6 +181,7 @@ absl::Status Show(const CommandContext& context, const std::string& typed) {
   nlohmann::ordered_json lines = {{"model", ShortName(model.name())},
                                   {"name", model.display_name()},
                                   {"license", model.license()},
+                                  {"lineage", Lineage(model.lineage())},
                                   {"family", a.family()},
                                   {"parameters", Count(a.parameters())},
                                   {"layers", a.layers()},
@@ -162,7 +212,7 @@ absl::Status Remove(const CommandContext& context, const std::string& typed, boo
 }  // namespace
 
 void AddModelCommands(CLI::App& app, CommandContext& context) {
-  CLI::App* noun = context.Add(app, "model", "Models of the registry: import, convert, list, show, remove",
+  CLI::App* noun = context.Add(app, "model", "Models of the registry: import, convert, list, show, update, lineage, remove",
                                {"linnet model import m.gguf", "linnet model ls"});
   noun->require_subcommand(1);
 
@@ -170,16 +220,20 @@ void AddModelCommands(CLI::App& app, CommandContext& context) {
   CLI::App* command = context.Add(
       *noun, "import", "Put a GGUF file or a Hugging Face folder into the registry as a variant of a model",
       {"linnet model import SmolLM2-135M-Instruct.Q4_1.gguf", "linnet model import SmolLM2-135M-Instruct",
-       "linnet model import q8.gguf --name qwen2-1.5b --variant q8_0", "linnet model import m.gguf --dry-run -o yaml"});
+       "linnet model import q8.gguf --name qwen2-1.5b --variant q8_0", "linnet model import m.gguf --dry-run -o yaml",
+       "linnet model import m.gguf --card README.md --teacher my-teacher --dataset fineweb-edu"});
   command->add_option("FILE", import->file, "a GGUF file, or a folder with config.json and safetensors files")
       ->required();
   command->add_option("--name", import->naming.model, "name of the model (default: from the file)");
   command->add_option("--variant", import->naming.variant, "name of the variant (default: its quantization)");
+  command->add_option("--card", import->card, "its model card (README.md), or the folder with it: licence and lineage");
+  AddOriginOptions(command, import->origin);
   command->add_flag("--replace", import->replace, "replace a variant of that name that has other contents");
   command->add_flag("--dry-run", import->dry_run, "only check the file and show what would be published");
   context.OnRun(command, [&context, import] { return Import(context, *import); });
 
   AddConvertCommand(*noun, context);
+  AddLineageCommands(*noun, context);
 
   command = context.Add(*noun, "ls", "List the models", {"linnet model ls", "linnet model ls -o json"});
   command->alias("list");

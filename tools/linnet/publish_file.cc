@@ -1,13 +1,16 @@
 #include "tools/linnet/publish_file.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/sha256.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "registry/catalog/model_catalog.h"
 #include "tools/linnet/connect.h"
+#include "tools/linnet/lineage.h"
 #include "tools/linnet/progress.h"
 #include "worker/model/family.h"
 #include "worker/model/memory_plan.h"
@@ -18,10 +21,7 @@
 namespace linnet::cli {
 namespace {
 
-// What the registry is told that loading takes besides weights and KV cache: the buffers of a worker's step at its
-// default size, and what its process takes without any model.
-constexpr int64_t kStepTokens = 512;
-constexpr uint64_t kProcessBytes = 48 << 20;
+constexpr int64_t kStepTokens = 512;  // a worker's default
 
 }  // namespace
 
@@ -35,7 +35,14 @@ absl::StatusOr<FileDescription> DescribeModelFile(const std::string& path, const
     LINNET_RETURN_IF_ERROR(worker::ChatTemplate::Create(std::string(chat_template), tokenizer.get()).status());
   }
   const auto plan = worker::PlanMemory(description, bindings, kernels::Precision::kFast, kStepTokens);
-  return DescribeFile(*file, description, plan.scratch_bytes + kProcessBytes, naming);
+  // What the registry is told that loading takes besides weights and KV cache.
+  LINNET_ASSIGN_OR_RETURN(FileDescription described,
+                          DescribeFile(*file, description, plan.scratch_bytes + worker::kProcessBytes, naming));
+  LINNET_ASSIGN_OR_RETURN(const auto catalog, registry::BuiltinModels());
+  Origin origin = OriginOfFile(*file, catalog);
+  described.model.set_license(origin.license);
+  *described.model.mutable_lineage() = std::move(origin.lineage);
+  return described;
 }
 
 absl::StatusOr<std::string> DigestFile(const std::string& path, bool quiet) {
