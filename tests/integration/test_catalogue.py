@@ -129,3 +129,47 @@ def test_lineage_is_imported_updated_and_drawn(registry, tmp_path):
     card.write_text("---\nlicense: [\n---\n")
     broken = cli("model", "import", TINY, "--name", "other", "--card", card)
     assert broken.returncode == USAGE and "README.md: line" in broken.stderr
+
+
+def test_prune_is_better_than_chance_and_known_to_the_registry(registry, tmp_path):
+    lines = (GOLDEN / "text_ordinary.txt").read_text(encoding="utf-8").splitlines(keepends=True)
+    calibration, other = tmp_path / "calibration.txt", tmp_path / "other.txt"
+    calibration.write_text("".join(lines[::2]), encoding="utf-8")
+    other.write_text("".join(lines[1::2]), encoding="utf-8")
+    made = tmp_path / "made.gguf"
+    args = ("variant", "prune", MODEL_FILE, "--ffn-keep", "0.75", "--calibration", calibration, "--perplexity-text", other)
+    report = data(registry.cli(*args, "--output-file", made, "--model", "pruned", "-o", "json"))
+    assert report["size_bytes"] == made.stat().st_size
+    assert report["parameters_before"] - report["parameters"] == 30 * 3 * 576 * 384
+    assert (report["copied_tensors"], report["requantized_tensors"]) == (60, 30)
+    perplexity = report["perplexity"]
+    print(perplexity)
+    assert perplexity["before"] < perplexity["after"] < perplexity["random"] / 2
+    shown = data(registry.cli("model", "show", "pruned", "-o", "json"))
+    assert shown["architecture"]["layer_shapes"][0]["ffn_dim"] == 1152
+    assert shown["lineage"]["pruned_from"] == MODEL_FILE.name
+    assert shown["lineage"]["pruning"]["method"] == "activations"
+    assert shown["lineage"]["pruning"]["ffn_widths"] == [1152] * 30
+    assert f"pruned from {MODEL_FILE.name}" in registry.cli("model", "lineage", "pruned").stdout
+
+
+def test_prune_says_what_is_wrong(tmp_path):
+    text = ("--calibration", GOLDEN / "text_ordinary.txt")
+    out = ("--output-file", tmp_path / "x.gguf")
+    prune = ("variant", "prune", TINY)
+    for args, code, words in (
+        ((*text, *out), USAGE, ["nothing to leave out"]),
+        (("--ffn-keep", "0.5", *text), USAGE, ["--output-file"]),
+        (("--ffn-keep", "2", *text, *out), USAGE, ["--ffn-keep"]),
+        (("--ffn-keep", "0.5", *out), USAGE, ["--calibration"]),
+        (("--ffn-keep", "0.5", "--calibration", tmp_path / "none.txt", *out), NOT_FOUND, ["none.txt"]),
+    ):
+        done = linnet(*prune, *args)
+        assert done.returncode == code, done.stderr
+        for word in words:
+            assert word in done.stderr, done.stderr
+    assert list(tmp_path.iterdir()) == []
+    done = linnet(*prune, "--ffn-keep", "0.5", "--ffn-multiple", "8", *text, *out)
+    assert done.returncode == DONE and "by chance" in done.stdout and "flatters" in done.stderr
+    exists = linnet(*prune, "--ffn-keep", "0.5", *text, *out)
+    assert exists.returncode == REFUSED and "x.gguf exists" in exists.stderr

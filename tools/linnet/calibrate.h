@@ -2,12 +2,11 @@
 // precision on the columns that count (an error e in a weight of column j changes the output by e * x_j).
 #pragma once
 
-#include <functional>
-#include <stop_token>
-#include <string>
+#include <cstdint>
 
 #include "absl/status/statusor.h"
 #include "kernels/thread_pool.h"
+#include "tools/linnet/observed_run.h"
 #include "tools/linnet/quantize_file.h"
 #include "worker/gguf/gguf_file.h"
 
@@ -18,16 +17,8 @@ struct Calibration {
   int64_t tokens = 0;
 };
 
-struct CalibrationOptions {
-  std::string text;
-  std::function<void(uint64_t done_tokens, uint64_t total_tokens)> progress;
-  std::stop_token stop;
-};
-
-// Loads the model (its whole weights in memory) and runs it over the text, in sequences of at most 512 tokens and over
-// at most 64 Ki tokens. INVALID_ARGUMENT where the text has less than 16 tokens, or the model is not one that Linnet
-// runs; CANCELLED.
-absl::StatusOr<Calibration> Calibrate(const worker::GgufFile& file, const CalibrationOptions& options,
+// What RunObserved says of text, memory and errors holds here.
+absl::StatusOr<Calibration> Calibrate(const worker::GgufFile& file, const ObservedText& text,
                                       kernels::ThreadPool& pool);
 
 }  // namespace linnet::cli

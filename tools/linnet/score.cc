@@ -49,6 +49,20 @@ absl::StatusOr<std::vector<worker::TokenId>> ReadInput(const Options& options, c
   return tokens;
 }
 
+absl::Status Score(const Options& options, const CommandContext& context) {
+  LINNET_ASSIGN_OR_RETURN(const LocalModel local, LoadLocalModel(options.local, context));
+  LINNET_ASSIGN_OR_RETURN(const std::vector<worker::TokenId> tokens, ReadInput(options, *local.model));
+  LINNET_ASSIGN_OR_RETURN(const std::vector<double> logprobs, LogProbs(*local.model, tokens));
+  const double perplexity = Perplexity(logprobs);
+  return context.Print({{"tokens", tokens},
+                        {"logprobs", logprobs},
+                        {"perplexity", perplexity},
+                        {"numerics_id", local.model->numerics_id()}},
+                       absl::StrFormat("tokens      %d\nperplexity  %.4f\n", tokens.size(), perplexity));
+}
+
+}  // namespace
+
 absl::StatusOr<std::vector<double>> LogProbs(worker::Model& model, const std::vector<worker::TokenId>& tokens) {
   const int64_t n = static_cast<int64_t>(tokens.size());
   LINNET_ASSIGN_OR_RETURN(const auto cache,
@@ -77,21 +91,11 @@ absl::StatusOr<std::vector<double>> LogProbs(worker::Model& model, const std::ve
   return logprobs;
 }
 
-absl::Status Score(const Options& options, const CommandContext& context) {
-  LINNET_ASSIGN_OR_RETURN(const LocalModel local, LoadLocalModel(options.local, context));
-  LINNET_ASSIGN_OR_RETURN(const std::vector<worker::TokenId> tokens, ReadInput(options, *local.model));
-  LINNET_ASSIGN_OR_RETURN(const std::vector<double> logprobs, LogProbs(*local.model, tokens));
+double Perplexity(const std::vector<double>& logprobs) {
   double sum = 0;
   for (double l : logprobs) sum += l;
-  const double perplexity = std::exp(-sum / static_cast<double>(logprobs.size()));
-  return context.Print({{"tokens", tokens},
-                        {"logprobs", logprobs},
-                        {"perplexity", perplexity},
-                        {"numerics_id", local.model->numerics_id()}},
-                       absl::StrFormat("tokens      %d\nperplexity  %.4f\n", tokens.size(), perplexity));
+  return std::exp(-sum / static_cast<double>(logprobs.size()));
 }
-
-}  // namespace
 
 void AddScoreCommand(CLI::App& app, CommandContext& context) {
   CLI::App* command = context.Add(app, "score", "Log-probability of each token of a text, and its perplexity",

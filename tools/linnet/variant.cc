@@ -1,4 +1,4 @@
-// linnet variant ls | show | quantize
+// linnet variant ls | show | quantize | prune
 #include <memory>
 
 #include "absl/strings/str_cat.h"
@@ -9,6 +9,7 @@
 #include "tools/linnet/connect.h"
 #include "tools/linnet/output.h"
 #include "tools/linnet/proto_json.h"
+#include "tools/linnet/prune.h"
 #include "tools/linnet/quantize.h"
 
 namespace linnet::cli {
@@ -44,7 +45,7 @@ absl::Status Show(const CommandContext& context, const std::string& typed) {
 }  // namespace
 
 void AddVariantCommands(CLI::App& app, CommandContext& context) {
-  CLI::App* noun = context.Add(app, "variant", "Variants of models by quantization: list, show, quantize",
+  CLI::App* noun = context.Add(app, "variant", "Variants of models by quantization: list, show, quantize, prune",
                                {"linnet variant ls", "linnet variant quantize smollm2-135m/f16 --to q4_k_m"});
   noun->require_subcommand(1);
 
@@ -61,6 +62,7 @@ void AddVariantCommands(CLI::App& app, CommandContext& context) {
   context.OnRun(command, [&context, shown] { return Show(context, *shown); });
 
   AddQuantizeCommand(*noun, context);
+  AddPruneCommand(*noun, context);
 }
 
 }  // namespace linnet::cli
