@@ -70,11 +70,11 @@ absl::Status PlanEntry(const Options& options, Planned* planned) {
   return absl::OkStatus();
 }
 
-absl::Status PlanModelFile(const Options& options, Planned* planned) {
-  LINNET_RETURN_IF_ERROR(CheckModelPath(options.model));
+absl::Status PlanModelFile(const CommandContext& context, const Options& options, Planned* planned) {
+  LINNET_ASSIGN_OR_RETURN(const std::string path, ModelFile(options.model, context));
   planned->model = options.model;
   planned->source = "file";
-  LINNET_ASSIGN_OR_RETURN(const auto file, worker::GgufFile::Open(options.model));
+  LINNET_ASSIGN_OR_RETURN(const auto file, worker::GgufFile::Open(path));
   const std::string own = QuantizationOf(*file);
   if (options.variant.empty() || options.variant == own) {
     LINNET_ASSIGN_OR_RETURN(ModelPlan plan, PlanFile(*file, options.Plan()));
@@ -132,7 +132,7 @@ absl::StatusOr<Planned> MakePlans(const CommandContext& context, const Options& 
   Planned planned;
   struct stat info = {};
   if (options.model.ends_with(".gguf") || stat(options.model.c_str(), &info) == 0) {
-    LINNET_RETURN_IF_ERROR(PlanModelFile(options, &planned));
+    LINNET_RETURN_IF_ERROR(PlanModelFile(context, options, &planned));
     return planned;
   }
   planned.entry = registry::FindModel(catalog, options.model);
@@ -277,7 +277,7 @@ void AddPlanCommand(CLI::App& app, CommandContext& context) {
                    "linnet plan model.f16.gguf --variant q4_0 --kv-cache-type q8_0",
                    "linnet plan llama-3.2-3b --profile raspberry-pi-5-8gb", "linnet plan"});
   command->add_option("MODEL", options->model,
-                      "a model of the catalogue, a GGUF file, or MODEL[/VARIANT] of the registry (default: list the "
+                      "a model of the catalogue, a GGUF file or Hugging Face folder, or MODEL[/VARIANT] of the registry (default: list the "
                       "catalogue)");
   command
       ->add_option("--context", options->context_tokens,
