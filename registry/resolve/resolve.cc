@@ -8,35 +8,17 @@
 #include "absl/strings/str_format.h"
 #include "absl/strings/str_join.h"
 #include "base/human.h"
+#include "base/saturating.h"
 #include "base/strings.h"
+#include "registry/client/variant_memory.h"
 
 namespace linnet::registry {
 namespace {
 
-// Sums and products of figures that a client wrote: they stop at the end of the range instead of wrapping around.
-uint64_t Add(uint64_t a, uint64_t b) {
-  uint64_t sum;
-  return __builtin_add_overflow(a, b, &sum) ? std::numeric_limits<uint64_t>::max() : sum;
-}
-uint64_t Multiply(uint64_t a, uint64_t b) {
-  uint64_t product;
-  return __builtin_mul_overflow(a, b, &product) ? std::numeric_limits<uint64_t>::max() : product;
-}
-
-uint64_t KvBytesPerToken(const v1::Architecture& architecture, const v1::Variant& variant) {
-  if (variant.kv_bytes_per_token() > 0) return variant.kv_bytes_per_token();
-  constexpr uint64_t kF16 = 2;
-  uint64_t bytes = 0;
-  for (const v1::LayerShape& layer : architecture.layer_shapes()) {
-    bytes = Add(bytes, Multiply(Multiply(layer.kv_heads(), layer.head_dim()), 2 * kF16));
-  }
-  return bytes;
-}
-
 double BitsPerWeight(const v1::Architecture& architecture, const v1::Variant& variant) {
   uint64_t elements = architecture.parameters();
   if (elements == 0) {
-    for (const auto& [type, count] : variant.tensor_types()) elements = Add(elements, count);
+    for (const auto& [type, count] : variant.tensor_types()) elements = base::SaturatingAdd(elements, count);
   }
   // Without any count the size itself ranks: all variants are of one model.
   const double bits = 8.0 * static_cast<double>(variant.weight_bytes());
@@ -47,11 +29,11 @@ v1::Fit Predict(const v1::Architecture& architecture, const v1::Variant& variant
                 uint32_t context) {
   v1::Fit fit;
   *fit.mutable_variant() = variant;
-  const uint64_t kv_per_token = KvBytesPerToken(architecture, variant);
   fit.set_weight_bytes(variant.weight_bytes());
-  fit.set_kv_bytes(Multiply(kv_per_token, context));
-  fit.set_scratch_bytes(ScratchBytes(architecture, variant));
-  fit.set_memory_bytes(Add(Add(fit.weight_bytes(), fit.kv_bytes()), fit.scratch_bytes()));
+  fit.set_kv_bytes(KvBytes(architecture, variant, {.tokens = context}));
+  fit.set_scratch_bytes(ScratchBytes(variant));
+  fit.set_memory_bytes(
+      base::SaturatingAdd(base::SaturatingAdd(fit.weight_bytes(), fit.kv_bytes()), fit.scratch_bytes()));
 
   const uint64_t read = variant.bytes_per_token() > 0 ? variant.bytes_per_token() : variant.weight_bytes();
   const double bytes = static_cast<double>(read) + static_cast<double>(fit.kv_bytes()) / 2;
@@ -121,18 +103,6 @@ uint32_t ContextTokens(const v1::Architecture& architecture, const v1::Constrain
   if (constraints.context_tokens() > 0) return constraints.context_tokens();
   constexpr uint32_t kDefault = 4096;
   return architecture.context_tokens() == 0 ? kDefault : std::min(kDefault, architecture.context_tokens());
-}
-
-uint64_t ScratchBytes(const v1::Architecture& architecture, const v1::Variant& variant) {
-  if (variant.requirements().scratch_bytes() > 0) return variant.requirements().scratch_bytes();
-  uint64_t ffn = 0;
-  for (const v1::LayerShape& layer : architecture.layer_shapes()) ffn = std::max<uint64_t>(ffn, layer.ffn_dim());
-  constexpr uint64_t kStepTokens = 512;
-  constexpr uint64_t kSequences = 16;
-  constexpr uint64_t kProcess = 32 << 20;
-  const uint64_t activations = Multiply(kStepTokens * 2 * sizeof(float), Add(architecture.model_dim(), ffn));
-  const uint64_t logits = Multiply(kSequences * sizeof(float), architecture.vocab_size());
-  return Add(Add(activations, logits), kProcess);
 }
 
 v1::ResolveResponse Resolve(const v1::Architecture& architecture, std::span<const v1::Variant> variants,

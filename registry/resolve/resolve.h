@@ -2,7 +2,8 @@
 //
 // A variant fits when
 //   - the device has one of the ISA features that it asks for (any, where it asks for none),
-//   - weights + KV cache for the context + scratch are at most the memory available and constraints.max_memory_bytes,
+//   - weights + KV cache for the context + scratch (registry/client/variant_memory.h) are at most the memory available
+//   and constraints.max_memory_bytes,
 //   - the speed constraints hold; a speed that is not known does not satisfy a constraint on it.
 //
 // Speeds are predicted by a roofline of the profile (Williams, Waterman, Patterson 2009), with what fraction of it
@@ -29,10 +30,6 @@ inline constexpr uint32_t kFirstTokenPromptTokens = 512;
 
 // The context that memory is planned for: constraints.context_tokens, else min(4096, the model's). Never 0.
 uint32_t ContextTokens(const v1::Architecture& architecture, const v1::Constraints& constraints);
-
-// Memory beside weights and KV cache: what the variant says, else an estimate: activations of a 512 token step in f32
-// (two of model_dim and two of the largest ffn_dim each), logits of 16 sequences, and 32 MiB for the process.
-uint64_t ScratchBytes(const v1::Architecture& architecture, const v1::Variant& variant);
 
 // `available_memory_bytes` 0: the profile's whole memory; a profile without memory_bytes refuses nothing for memory.
 v1::ResolveResponse Resolve(const v1::Architecture& architecture, std::span<const v1::Variant> variants,

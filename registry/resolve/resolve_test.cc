@@ -24,7 +24,7 @@ class ResolveTest : public testing::Test {
     architecture_.set_parameters(1'000'000'000);
     for (int i = 0; i < 2; ++i) {
       v1::LayerShape* layer = architecture_.add_layer_shapes();
-      layer->set_kv_heads(4);
+      layer->set_kv_heads(2);
       layer->set_head_dim(64);
       layer->set_ffn_dim(4096);
     }
@@ -40,7 +40,7 @@ class ResolveTest : public testing::Test {
     variant.set_quantization(id);
     variant.set_weight_bytes(weight_bytes);
     variant.set_bytes_per_token(weight_bytes);
-    variant.set_kv_bytes_per_token(1024);
+    variant.set_kv_bytes_per_token(1024);  // 2 layers × 2 heads × 64 × (K and V) × 2 bytes
     variant.mutable_requirements()->set_scratch_bytes(100 * kMiB);
     return variant;
   }
@@ -92,13 +92,6 @@ TEST_F(ResolveTest, ContextScalesTheCacheAndCannotExceedTheModels) {
   EXPECT_EQ(Run({Variant("q4_0", kMiB)}).fits(0).kv_bytes(), 2 * kMiB);
 }
 
-TEST_F(ResolveTest, CacheIsDerivedFromTheLayersWhereTheVariantDoesNotSay) {
-  v1::Variant variant = Variant("q4_0", kMiB);
-  variant.clear_kv_bytes_per_token();
-  // 2 layers × 4 heads × 64 × (K and V) × 2 bytes = 2048 bytes a token
-  EXPECT_EQ(Run({variant}).fits(0).kv_bytes(), 4096u * 2048u);
-}
-
 TEST_F(ResolveTest, MaxMemoryConstraintBoundsWhatIsAvailable) {
   constraints_.set_max_memory_bytes(500 * kMiB);
   const v1::ResolveResponse response = Run({Variant("q8_0", 1024 * kMiB), Variant("q2", 300 * kMiB)});
@@ -147,6 +140,7 @@ TEST_F(ResolveTest, UnknownSpeedDoesNotSatisfyAConstraint) {
 TEST_F(ResolveTest, AbsurdFiguresDoNotWrapAround) {
   v1::Variant variant = Variant("q4_0", UINT64_MAX);
   variant.set_kv_bytes_per_token(UINT64_MAX);
+  architecture_.clear_layer_shapes();
   const v1::ResolveResponse response = Run({variant});
   ASSERT_EQ(response.refusals_size(), 1);
   EXPECT_EQ(response.refusals(0).needed_bytes(), UINT64_MAX);

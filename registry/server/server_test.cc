@@ -256,6 +256,15 @@ TEST_F(ServerTest, BuiltinProfilesAreThereAndFixed) {
   EXPECT_THAT(client_->DeleteDeviceProfile("deviceProfiles/mine"), IsOk());
 }
 
+TEST_F(ServerTest, ShapesThatNoModelHasAreRefused) {
+  Upload("weights");
+  v1::Model model = Model();
+  model.mutable_architecture()->set_layers(1);
+  model.mutable_architecture()->add_layer_shapes()->set_kv_heads(1 << 20);
+  EXPECT_THAT(client_->PublishVariant(model, Variant("q4_1", "weights")),
+              StatusIs(absl::StatusCode::kInvalidArgument, HasSubstr("4096 heads")));
+}
+
 TEST_F(ServerTest, ResolveTellsFitsFromRefusals) {
   Upload("weights");
   ASSERT_THAT(client_->PublishVariant(Model(), Variant("q4_1", "weights")), IsOk());

@@ -1,4 +1,5 @@
 // Bounds of every field that a client may set: a resource that passes takes at most about 64 KiB.
+#include <algorithm>
 #include <set>
 #include <utility>
 
@@ -76,6 +77,15 @@ void CheckArchitecture(const v1::Architecture& a, Checker& check) {
   if (a.layer_shapes_size() > 0 && a.layer_shapes_size() != static_cast<int>(a.layers())) {
     check.Fail("architecture.layer_shapes", base::StrCat("must have one entry for each of the ", a.layers(),
                                                          " layers, has ", a.layer_shapes_size()));
+  }
+  for (const v1::LayerShape& layer : a.layer_shapes()) {
+    if (std::max(layer.query_heads(), layer.kv_heads()) > 1 << 12 ||
+        std::max({layer.head_dim(), layer.value_dim(), layer.ffn_dim()}) > 1 << 20 ||
+        layer.window() > uint64_t{1} << 40 || layer.state_floats() > 1 << 28) {
+      check.Fail("architecture.layer_shapes",
+                 "must have at most 4096 heads, widths of 1048576, windows of 2^40 tokens and states of 2^28 numbers");
+      break;
+    }
   }
   if (a.model_dim() > 1 << 20) check.Fail("architecture.model_dim", "must be at most 1048576");
   if (a.vocab_size() > 1 << 24) check.Fail("architecture.vocab_size", "must be at most 16777216");

@@ -95,6 +95,22 @@ def test_the_plan_of_a_file_is_what_loading_takes(registry):
     assert shape == same
 
 
+@pytest.mark.parametrize("tiny", ["gemma2", "minicpm3", "mobilellm", "mobillama", "opt_350m", "recurrentgemma"])
+def test_the_registry_plans_windows_latents_and_states_as_the_file_does(registry, tiny):
+    path = GOLDEN / "tiny" / f"{tiny}.gguf"
+    assert registry.cli("model", "import", path, "--name", f"tiny-{tiny}").returncode == DONE
+    for cache in ("f16", "q8_0"):
+        args = ("--kv-cache-type", cache, "-o", "json")
+        of_file = data(linnet("plan", path, *args))["plans"][0]
+        known = data(registry.cli("plan", f"tiny-{tiny}", *args))["plans"][0]
+        for part in ("context_tokens", "kv_bytes", "scratch_bytes"):
+            assert known[part] == of_file[part], part
+    fit = data(registry.cli("resolve", f"tiny-{tiny}", "--profile", "raspberry-pi-5-8gb", "-o", "json"))["fits"][0]
+    assert fit["scratch_bytes"] == known["scratch_bytes"] + known["process_bytes"]
+    shape = registry.cli("model", "show", f"tiny-{tiny}").stdout
+    assert ("recurrent, a state of" in shape) == (tiny == "recurrentgemma"), shape
+
+
 def test_lineage_is_imported_updated_and_drawn(registry, tmp_path):
     card = tmp_path / "README.md"
     card.write_text(

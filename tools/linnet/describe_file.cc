@@ -98,6 +98,9 @@ void FillArchitecture(const worker::GgufFile& file, const worker::ModelDescripti
     shape->set_kv_heads(layer.attention.kv_heads);
     shape->set_head_dim(layer.attention.head_dim);
     shape->set_ffn_dim(layer.ffn.width);
+    if (layer.attention.value_dim != layer.attention.head_dim) shape->set_value_dim(layer.attention.value_dim);
+    shape->set_window(layer.attention.window);
+    shape->set_state_floats(layer.recurrent.StateFloats());
   }
   uint64_t parameters = 0;
   for (const auto& tensor : file.tensors()) parameters += tensor.elements();

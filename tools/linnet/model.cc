@@ -143,8 +143,10 @@ std::string Shapes(const v1::Architecture& a) {
   const auto same = [&](const auto& s) { return s.SerializeAsString() == a.layer_shapes(0).SerializeAsString(); };
   const bool uniform = std::all_of(a.layer_shapes().begin(), a.layer_shapes().end(), same);
   const auto& s = a.layer_shapes(0);
-  return absl::StrCat(s.query_heads(), " query heads, ", s.kv_heads(), " key/value heads of ", s.head_dim(), ", FFN ",
-                      s.ffn_dim(), uniform ? "" : " in the first layer; others differ");
+  const std::string first = s.state_floats() > 0 ? absl::StrCat("recurrent, a state of ", s.state_floats(), " numbers")
+                                                 : absl::StrCat(s.query_heads(), " query heads, ", s.kv_heads(),
+                                                                " key/value heads of ", s.head_dim());
+  return absl::StrCat(first, ", FFN ", s.ffn_dim(), uniform ? "" : " in the first layer; others differ");
 }
 
 nlohmann::ordered_json Lineage(const v1::Lineage& lineage) {
@@ -212,8 +214,9 @@ absl::Status Remove(const CommandContext& context, const std::string& typed, boo
 }  // namespace
 
 void AddModelCommands(CLI::App& app, CommandContext& context) {
-  CLI::App* noun = context.Add(app, "model", "Models of the registry: import, convert, list, show, update, lineage, remove",
-                               {"linnet model import m.gguf", "linnet model ls"});
+  CLI::App* noun =
+      context.Add(app, "model", "Models of the registry: import, convert, list, show, update, lineage, remove",
+                  {"linnet model import m.gguf", "linnet model ls"});
   noun->require_subcommand(1);
 
   auto import = std::make_shared<ImportOptions>();

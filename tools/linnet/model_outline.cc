@@ -53,6 +53,7 @@ worker::GgufMetadata MetadataOf(const Model& model) {
   metadata.SetU32(key("rope.dimension_count"), model.rotary_dim() > 0 ? model.rotary_dim() : model.head_dim());
   if (model.sliding_window() > 0) metadata.SetU32(key("attention.sliding_window"), model.sliding_window());
   for (const auto& [name, value] : model.keys()) metadata.SetU32(key(name), value);
+  for (const std::string& name : model.true_keys()) metadata.SetBool(key(name), true);
   return metadata;
 }
 

@@ -7,10 +7,10 @@
 #include "base/error.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "registry/client/variant_memory.h"
 #include "registry/resolve/resolve.h"
 #include "tools/linnet/describe_file.h"
 #include "tools/linnet/model_outline.h"
-#include "worker/model/decoder.h"
 #include "worker/model/family.h"
 #include "worker/model/kv_cache.h"
 #include "worker/model/memory_plan.h"
@@ -22,9 +22,9 @@ namespace {
 namespace v1 = registry::v1;
 using worker::ModelDescription;
 
-constexpr int64_t kStepTokens = 512;  // a worker's default
+constexpr int64_t kStepTokens = registry::kDefaultStepTokens;
 
-// The context, and what keys and values of it take.
+// The context, and what a sequence of that length keeps.
 absl::Status PlanContext(const ModelDescription& description, const PlanOptions& options, ModelPlan* plan) {
   const int64_t longest = description.context_tokens;
   if (longest > 0 && options.context_tokens > longest) {
@@ -37,23 +37,23 @@ absl::Status PlanContext(const ModelDescription& description, const PlanOptions&
   plan->kv_type = options.kv_type;
   // The cache itself: it takes only address space until tokens come.
   LINNET_ASSIGN_OR_RETURN(const auto cache, worker::KvCache::Create(description, options.kv_type,
-                                                                    worker::KvCache::BlocksFor(plan->context_tokens)));
+                                                                    worker::KvCache::BlocksFor(plan->context_tokens),
+                                                                    {.sequences = 1, .step_tokens = kStepTokens}));
   plan->kv_bytes = static_cast<uint64_t>(cache->bytes());
   return absl::OkStatus();
 }
 
-// As much of a description as the KV cache and a step's buffers are sized from.
+// As much of a description as the KV cache is sized from.
 ModelDescription ShapeOf(const v1::Architecture& architecture) {
   ModelDescription shape;
-  shape.model_dim = static_cast<int>(architecture.model_dim());
-  shape.vocab_size = static_cast<int>(architecture.vocab_size());
   shape.context_tokens = architecture.context_tokens();
   for (const v1::LayerShape& stored : architecture.layer_shapes()) {
     worker::LayerDescription layer;
-    layer.attention.q_heads = static_cast<int>(stored.query_heads());
     layer.attention.kv_heads = static_cast<int>(stored.kv_heads());
     layer.attention.head_dim = static_cast<int>(stored.head_dim());
-    layer.ffn.width = static_cast<int>(stored.ffn_dim());
+    layer.attention.value_dim = static_cast<int>(stored.value_dim() > 0 ? stored.value_dim() : stored.head_dim());
+    layer.attention.window = static_cast<int64_t>(stored.window());
+    if (stored.state_floats() > 0) layer.recurrent = {.width = static_cast<int>(stored.state_floats()), .taps = 1};
     shape.layers.push_back(layer);
   }
   return shape;
@@ -87,36 +87,37 @@ absl::StatusOr<ModelPlan> PlanQuantized(const worker::GgufFile& source, const Qu
 
 absl::StatusOr<ModelPlan> PlanVariant(const v1::Architecture& architecture, const v1::Variant& variant,
                                       const PlanOptions& options) {
-  if (architecture.layer_shapes().empty()) {
-    return base::Error(
-        absl::StatusCode::kFailedPrecondition, "STATE_CONFLICT",
-        base::StrCat(variant.name(), ": the registry does not know the shape of its layers; import the file again"),
-        {{"resource", variant.name()}});
+  // Planned when it was imported.
+  const uint64_t besides = variant.requirements().scratch_bytes();
+  if (architecture.layer_shapes().empty() || besides <= worker::kProcessBytes) {
+    return base::Error(absl::StatusCode::kFailedPrecondition, "STATE_CONFLICT",
+                       base::StrCat(variant.name(),
+                                    ": the registry does not know the shape of its layers, or what a step takes; "
+                                    "import the file again"),
+                       {{"resource", variant.name()}});
   }
   ModelPlan plan;
   plan.architecture = architecture;
   plan.variant = variant;
-  const ModelDescription shape = ShapeOf(architecture);
   plan.weights_bytes = variant.weight_bytes();
-  // What was planned when it was imported knows more than the shape does.
-  const uint64_t imported = variant.requirements().scratch_bytes();
-  plan.scratch_bytes = imported > worker::kProcessBytes
-                           ? imported - worker::kProcessBytes
-                           : static_cast<uint64_t>(worker::Decoder::ScratchBytes(shape, kStepTokens));
+  plan.scratch_bytes = besides - worker::kProcessBytes;
   plan.loading_bytes = std::min<uint64_t>(variant.weight_bytes(), kernels::Matrix::kMostUnreleasedBytes);
   plan.process_bytes = worker::kProcessBytes;
-  LINNET_RETURN_IF_ERROR(PlanContext(shape, options, &plan));
+  LINNET_RETURN_IF_ERROR(PlanContext(ShapeOf(architecture), options, &plan));
   return plan;
 }
 
 v1::ResolveResponse FitDevice(const ModelPlan& plan, const v1::DeviceProfile& profile) {
   v1::Variant variant = plan.variant;
   variant.set_weight_bytes(plan.weights_bytes);
-  variant.set_kv_bytes_per_token(plan.kv_bytes / static_cast<uint64_t>(plan.context_tokens));
+  const auto context = static_cast<uint64_t>(plan.context_tokens);
+  variant.set_kv_bytes_per_token((plan.kv_bytes + context - 1) / context);
   variant.mutable_requirements()->set_scratch_bytes(plan.scratch_bytes + plan.loading_bytes + plan.process_bytes);
+  v1::Architecture architecture = plan.architecture;
+  architecture.clear_layer_shapes();  // from which Resolve would take the KV cache
   v1::Constraints constraints;
   constraints.set_context_tokens(static_cast<uint32_t>(plan.context_tokens));
-  return registry::Resolve(plan.architecture, {&variant, 1}, profile, constraints, 0);
+  return registry::Resolve(architecture, {&variant, 1}, profile, constraints, 0);
 }
 
 }  // namespace linnet::cli

@@ -67,8 +67,8 @@ class ObservedMatrix : public Matrix {
   mutable std::vector<float> y_;  // [x.rows, rows]
 };
 
-// The model's weights, every matrix of them observed but for those of heads. They skip whatever a worker does to load fast: this process reads
-// them once.
+// The model's weights, every matrix of them observed but for those of heads. They skip whatever a worker does to load
+// fast: this process reads them once.
 absl::StatusOr<worker::Weights> LoadObserved(const worker::GgufFile& file, const worker::ModelDescription& model,
                                              const std::vector<worker::TensorBinding>& bindings,
                                              kernels::ThreadPool& pool, MatrixObserver* observer) {

@@ -212,17 +212,14 @@ absl::Status List(const CommandContext& context, const catalog::v1::Catalog& cat
                                     {"context_tokens", model.context_tokens()},
                                     {"repository", model.repository()},
                                     {"license", model.license()}};
-    std::string parameters, kv = "not run";
-    if (const auto outline = OutlineOf(model); outline.ok()) {
-      LINNET_ASSIGN_OR_RETURN(const ModelPlan plan, PlanFile((*outline)->file(), {}));
-      entry["parameters"] = plan.architecture.parameters();
-      entry["kv_bytes_per_token"] = plan.variant.kv_bytes_per_token();
-      parameters = Count(plan.architecture.parameters());
-      kv = base::HumanBytes(plan.variant.kv_bytes_per_token());
-    }
+    LINNET_ASSIGN_OR_RETURN(const auto outline, OutlineOf(model));
+    LINNET_ASSIGN_OR_RETURN(const ModelPlan plan, PlanFile(outline->file(), {}));
+    const uint64_t parameters = plan.architecture.parameters(), kv = plan.variant.kv_bytes_per_token();
+    entry["parameters"] = parameters;
+    entry["kv_bytes_per_token"] = kv;
     entry["unverified"] = std::vector<std::string>(model.unverified().begin(), model.unverified().end());
-    table.Add(
-        {model.id(), model.architecture(), parameters, absl::StrCat(model.context_tokens()), kv, model.repository()});
+    table.Add({model.id(), model.architecture(), Count(parameters), absl::StrCat(model.context_tokens()),
+               base::HumanBytes(kv), model.repository()});
     json.push_back(std::move(entry));
   }
   return context.Print({{"models", json}}, table.Render());
@@ -277,7 +274,8 @@ void AddPlanCommand(CLI::App& app, CommandContext& context) {
                    "linnet plan model.f16.gguf --variant q4_0 --kv-cache-type q8_0",
                    "linnet plan llama-3.2-3b --profile raspberry-pi-5-8gb", "linnet plan"});
   command->add_option("MODEL", options->model,
-                      "a model of the catalogue, a GGUF file or Hugging Face folder, or MODEL[/VARIANT] of the registry (default: list the "
+                      "a model of the catalogue, a GGUF file or Hugging Face folder, or MODEL[/VARIANT] of the "
+                      "registry (default: list the "
                       "catalogue)");
   command
       ->add_option("--context", options->context_tokens,

@@ -9,6 +9,7 @@
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "registry/catalog/model_catalog.h"
+#include "registry/client/variant_memory.h"
 #include "tools/linnet/connect.h"
 #include "tools/linnet/lineage.h"
 #include "tools/linnet/progress.h"
@@ -19,11 +20,6 @@
 #include "worker/text/tokenizer.h"
 
 namespace linnet::cli {
-namespace {
-
-constexpr int64_t kStepTokens = 512;  // a worker's default
-
-}  // namespace
 
 absl::StatusOr<FileDescription> DescribeModelFile(const std::string& path, const Naming& naming) {
   LINNET_ASSIGN_OR_RETURN(auto file, worker::GgufFile::Open(path));
@@ -34,7 +30,7 @@ absl::StatusOr<FileDescription> DescribeModelFile(const std::string& path, const
   if (!chat_template.empty()) {
     LINNET_RETURN_IF_ERROR(worker::ChatTemplate::Create(std::string(chat_template), tokenizer.get()).status());
   }
-  const auto plan = worker::PlanMemory(description, bindings, kernels::Precision::kFast, kStepTokens);
+  const auto plan = worker::PlanMemory(description, bindings, kernels::Precision::kFast, registry::kDefaultStepTokens);
   // What the registry is told that loading takes besides weights and KV cache.
   LINNET_ASSIGN_OR_RETURN(FileDescription described,
                           DescribeFile(*file, description, plan.scratch_bytes + worker::kProcessBytes, naming));

@@ -8,6 +8,7 @@
 #include "base/error.h"
 #include "base/human.h"
 #include "base/strings.h"
+#include "registry/client/variant_memory.h"
 
 namespace linnet::worker {
 namespace {
@@ -128,9 +129,8 @@ class Planner {
     choice.digest = blob->digest();
     choice.context_tokens = ContextTokens(name);
     choice.memory.weight_bytes = variant.weight_bytes() > 0 ? variant.weight_bytes() : blob->size_bytes();
-    choice.memory.scratch_bytes =
-        variant.requirements().scratch_bytes() > 0 ? variant.requirements().scratch_bytes() : kDefaultScratchBytes;
-    FillKv(KvBytesPerToken(variant), &choice);
+    choice.memory.scratch_bytes = registry::ScratchBytes(variant);
+    FillKv(variant, &choice);
     if (choice.memory.total() > free_bytes_) {
       return base::Error(
           absl::StatusCode::kResourceExhausted, "OUT_OF_MEMORY",
@@ -140,19 +140,26 @@ class Planner {
     return choice;
   }
 
-  uint32_t ContextTokens(const std::string& variant) const {
-    uint32_t limit = in_.context_tokens > 0 ? in_.context_tokens : kDefaultContextTokens;
+  // Without any facts where the registry does not list the model.
+  const registry::v1::Architecture& ArchitectureOf(const std::string& variant) const {
     const absl::StatusOr<registry::VariantId> id = registry::ParseVariantName(variant);
-    if (!id.ok()) return limit;
+    if (!id.ok()) return registry::v1::Architecture::default_instance();
     const auto model = in_.snapshot->models.find(registry::ModelName(id->model));
-    if (model == in_.snapshot->models.end()) return limit;
-    const uint32_t own = model->second.architecture().context_tokens();
+    if (model == in_.snapshot->models.end()) return registry::v1::Architecture::default_instance();
+    return model->second.architecture();
+  }
+
+  uint32_t ContextTokens(const std::string& variant) const {
+    const uint32_t limit = in_.context_tokens > 0 ? in_.context_tokens : kDefaultContextTokens;
+    const uint32_t own = ArchitectureOf(variant).context_tokens();
     return own > 0 ? std::min(limit, own) : limit;
   }
 
   // The registry counts in f16.
-  uint64_t KvBytesPerToken(const registry::v1::Variant& variant) const {
-    const uint64_t f16 = variant.kv_bytes_per_token();
+  uint64_t KvBytes(const registry::v1::Variant& variant, uint64_t tokens) const {
+    const uint64_t f16 = registry::KvBytes(
+        ArchitectureOf(variant.name()), variant,
+        {.tokens = tokens, .sequences = in_.max_running_requests, .step_tokens = in_.step_token_budget});
     const kernels::DTypeInfo& info = kernels::Info(in_.kv_type);
     const auto in_f16 = 2 * static_cast<uint64_t>(info.block_elements),
                in_type = static_cast<uint64_t>(info.block_bytes);
@@ -160,15 +167,20 @@ class Planner {
   }
 
   // The cache that is asked for, or 4 contexts, shrunk to what is left, though not below one context.
-  void FillKv(uint64_t bytes_per_token, ServingChoice* choice) const {
+  void FillKv(const registry::v1::Variant& variant, ServingChoice* choice) const {
     uint64_t tokens = in_.kv_cache_tokens > 0 ? in_.kv_cache_tokens : 4ull * choice->context_tokens;
-    if (in_.kv_cache_tokens == 0 && bytes_per_token > 0) {
-      const uint64_t others = choice->memory.weight_bytes + choice->memory.scratch_bytes;
-      const uint64_t room = free_bytes_ > others ? (free_bytes_ - others) / bytes_per_token : 0;
-      tokens = std::max<uint64_t>(std::min(tokens, room), choice->context_tokens);
+    const uint64_t others = choice->memory.weight_bytes + choice->memory.scratch_bytes;
+    const uint64_t room = free_bytes_ - std::min(free_bytes_, others);
+    if (in_.kv_cache_tokens == 0 && KvBytes(variant, tokens) > room) {
+      uint64_t most = choice->context_tokens;
+      while (tokens - most > 1) {  // `tokens` do not fit
+        const uint64_t middle = most + (tokens - most) / 2;
+        (KvBytes(variant, middle) <= room ? most : tokens) = middle;
+      }
+      tokens = most;
     }
     choice->kv_cache_tokens = tokens;
-    choice->memory.kv_bytes = tokens * bytes_per_token;
+    choice->memory.kv_bytes = KvBytes(variant, tokens);
   }
 
   const ServingInputs& in_;

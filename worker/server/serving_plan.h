@@ -54,6 +54,8 @@ struct ServingInputs {
   uint32_t context_tokens = 0;   // 0: min(4096, the model's)
   uint64_t kv_cache_tokens = 0;  // 0: 4 x context, down to one context where memory is short
   kernels::DType kv_type = kernels::DType::kF16;
+  uint32_t max_running_requests = 16;
+  uint32_t step_token_budget = 512;
   // Variants in the registry's order (Resolve), best first, by reference. Without: the largest that fits.
   std::map<std::string, std::vector<std::string>> ranking;
   // Variants that are loaded now: kept as long as they serve what is wanted, so that a plan does not flap.
@@ -61,8 +63,6 @@ struct ServingInputs {
 };
 
 inline constexpr uint32_t kDefaultContextTokens = 4096;
-// Activations, logits and per-thread buffers, where the variant states nothing.
-inline constexpr uint64_t kDefaultScratchBytes = 64ull << 20;
 
 ServingPlan PlanServing(const ServingInputs& inputs);
 

@@ -111,6 +111,27 @@ TEST_F(ServingPlanTest, AKvCacheInQ8TakesItsShareOfF16) {
   EXPECT_EQ(PlanServing(inputs_).serve.at("models/big/variants/q4").memory.kv_bytes, f16 / 32 * 17);
 }
 
+TEST_F(ServingPlanTest, LayersWithWindowsTakeNoMoreThanTheirRequestsWindows) {
+  auto& model = snapshot_.models["models/big"];
+  for (const uint64_t window : {0, 64}) {
+    auto* layer = model.mutable_architecture()->add_layer_shapes();
+    layer->set_kv_heads(1);
+    layer->set_head_dim(128);
+    layer->set_window(window);
+  }
+  inputs_.wanted = {"big/q4"};
+  inputs_.max_running_requests = 2;
+  inputs_.step_token_budget = 128;
+  constexpr uint64_t kToken = 512;  // of one layer
+  const auto ample = PlanServing(inputs_).serve.at("models/big/variants/q4");
+  EXPECT_EQ(ample.kv_cache_tokens, 4u * 4096);
+  constexpr uint64_t kWindows = 2 * (64 + 128 + 64) * kToken;
+  EXPECT_EQ(ample.memory.kv_bytes, 4 * 4096 * kToken + kWindows);
+  // What windows leave is room for whole contexts.
+  inputs_.memory_bytes = (400 + 64 + 4) * kMiB + kWindows;
+  EXPECT_EQ(PlanServing(inputs_).serve.at("models/big/variants/q4").kv_cache_tokens, 4 * kMiB / kToken);
+}
+
 TEST_F(ServingPlanTest, ContextIsTheModelsOrTheOneAskedFor) {
   inputs_.wanted = {"small"};
   EXPECT_EQ(PlanServing(inputs_).serve.begin()->second.context_tokens, 2048u);

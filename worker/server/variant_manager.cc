@@ -146,6 +146,8 @@ ServingPlan VariantManager::Plan(const registry::RegistrySnapshot& snapshot) con
   inputs.context_tokens = options_.engine.context_tokens;
   inputs.kv_cache_tokens = options_.engine.kv_cache_tokens;
   inputs.kv_type = options_.kv_type;
+  inputs.max_running_requests = options_.engine.max_running_requests;
+  inputs.step_token_budget = options_.engine.step_token_budget;
   {
     base::MutexLock lock(&mu_);
     for (const auto& [name, entry] : entries_) {
