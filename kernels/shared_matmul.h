@@ -15,8 +15,8 @@
 
 namespace linnet::kernels {
 
-// Chunks of activations that share a scale. A sum stays far below 2^31: 128 * 128 * 127 for int8.
-inline constexpr int kInt8ChunksPerScale = 2;
+// Chunks of activations that share a scale (decision 22). A sum stays far below 2^31: 64 * 128 * 127 for int8.
+inline constexpr int kInt8ChunksPerScale = 1;
 inline constexpr int kInt4G64ChunksPerScale = 1;
 
 // `slice.chunks` is what they take.
