@@ -58,14 +58,15 @@ std::vector<float> AlibiSlopes(int heads) {
 kernels::ActivationKind ReadActivation(GgufKeys& keys, kernels::ActivationKind fallback) {
   using enum kernels::ActivationKind;
   constexpr std::pair<std::string_view, kernels::ActivationKind> kNames[] = {
-      {"gelu", kGelu}, {"gelu_tanh", kGeluTanh}, {"relu", kRelu}, {"relu_squared", kReluSquared}, {"silu", kSilu}};
+      {"gelu", kGelu}, {"gelu_quick", kGeluQuick},     {"gelu_tanh", kGeluTanh},
+      {"relu", kRelu}, {"relu_squared", kReluSquared}, {"silu", kSilu}};
   const std::string stated = keys.StringOr("hidden_activation", "");
   if (stated.empty()) return fallback;
   for (const auto& [name, kind] : kNames) {
     if (name == stated) return kind;
   }
   keys.Complain(base::StrCat(keys.Name("hidden_activation"), " \"", stated,
-                             "\" is not supported (gelu, gelu_tanh, relu, relu_squared and silu are)"));
+                             "\" is not supported (gelu, gelu_quick, gelu_tanh, relu, relu_squared and silu are)"));
   return fallback;
 }
 

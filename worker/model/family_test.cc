@@ -135,7 +135,7 @@ TEST(DescribeModel, AFileMayNameItsActivation) {
 
 TEST(DescribeModel, WhatIsNotSupportedIsNamed) {
   EXPECT_THAT(Complaint("gpt2_gelu", "gelu", "mish"),
-              HasSubstr("gpt2.hidden_activation \"mish\" is not supported (gelu, gelu_tanh, relu,"));
+              HasSubstr("gpt2.hidden_activation \"mish\" is not supported (gelu, gelu_quick, gelu_tanh, relu,"));
   EXPECT_THAT(Complaint("llama_yarn", "yarn\x19", "yard\x19"),
               HasSubstr("llama.rope.scaling.type \"yard\" is not supported (none, linear, yarn, longrope, dynamic, "));
   EXPECT_THAT(Complaint("phi3_long", "rope_factors_short.weight", "rope_factors_shirt.weight"),

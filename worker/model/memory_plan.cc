@@ -18,8 +18,8 @@ MemoryPlan PlanMemory(const ModelDescription& model, std::span<const TensorBindi
     const bool widened = precision == kernels::Precision::kReference || binding.is_vector();
     uint64_t packed = 0;
     if (!binding.is_vector() && !binding.is_blocks()) {
-      packed = static_cast<uint64_t>(
-          kernels::Matrix::PackedBytes(binding.packed_as, binding.rows, binding.cols, precision));
+      packed =
+          static_cast<uint64_t>(kernels::Matrix::PackedBytes(binding.packed_as, binding.rows, binding.cols, precision));
     }
     plan.weights_bytes +=
         binding.is_blocks()
