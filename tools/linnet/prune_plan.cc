@@ -44,7 +44,22 @@ int MultipleOf(const worker::GgufFile& file, int block) {
   return std::max(kLeastMultiple, static_cast<int>(elements));
 }
 
+// The mechanism that pruning does not know how to cut, nullptr: none.
+const char* Uncut(const LayerDescription& layer) {
+  if (layer.recurrent.width > 0) return "has recurrent layers";
+  if (layer.attention.latent.kv_rank > 0) return "has latent attention";
+  if (layer.ffn.series > 0) return "has series activations, whose scales and biases are per neuron and term";
+  if (layer.ffn_weights_of_layer != layer.weights_of_layer) return "shares one FFN between blocks";
+  return nullptr;
+}
+
 absl::Status CheckShares(const ModelDescription& model, const PruneShares& shares) {
+  for (const LayerDescription& layer : model.layers) {
+    if (const char* what = Uncut(layer)) {
+      return base::FieldErrors(
+          {{"model", base::StrCat("is ", model.family, ", which ", what, "; pruning is not made for that")}});
+    }
+  }
   for (const auto& [name, share] :
        {std::pair("ffn-keep", shares.ffn_keep), std::pair("heads-keep", shares.heads_keep)}) {
     if (share > 0 && share <= 1) continue;

@@ -27,7 +27,8 @@ struct BlockCut {
 };
 
 // The best of each block; of equal ones the first. INVALID_ARGUMENT where a share is out of range, or the model is one
-// whose heads depend on each other (ALiBi, queries normed over all heads).
+// whose heads depend on each other (ALiBi, queries normed over all heads) or that has what is not cut (recurrent
+// layers, latent attention, series activations, an FFN that blocks share).
 absl::StatusOr<std::vector<BlockCut>> PlanPruning(const worker::GgufFile& file, const worker::ModelDescription& model,
                                                   const PruneScores& scores, const PruneShares& shares);
 
