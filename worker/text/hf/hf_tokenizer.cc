@@ -202,6 +202,15 @@ absl::Status FillVocabulary(const GgufFile& file, const ModelSource& source, con
   return vocabulary->Assign(file, std::move(texts), std::move(kinds));
 }
 
+// What the model has rows for, as far as the file says so; else as many as there can be.
+absl::StatusOr<int64_t> EmbeddingRows(const GgufFile& file) {
+  LINNET_ASSIGN_OR_RETURN(const auto* tokens, file.FindStrings("tokenizer.ggml.tokens"));
+  if (tokens != nullptr) return static_cast<int64_t>(tokens->size());
+  const GgufTensor* const table = file.FindTensor("token_embd.weight");
+  if (table != nullptr && table->dims.size() == 2) return table->dims[1];
+  return static_cast<int64_t>(Vocabulary::kMaxTokens);
+}
+
 // Where the file has GGUF's own list of tokens too, they must be the same ones.
 absl::Status CheckAgainstGguf(const GgufFile& file, const Vocabulary& vocabulary) {
   LINNET_ASSIGN_OR_RETURN(const auto* tokens, file.FindStrings("tokenizer.ggml.tokens"));
@@ -242,6 +251,10 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> Make(const GgufFile& file, std::strin
   auto parts = std::make_unique<HfTokenizer::Parts>();
   LINNET_ASSIGN_OR_RETURN(const std::unique_ptr<ModelSource> source, ModelSource::Read(member("model")));
   LINNET_ASSIGN_OR_RETURN(parts->added, ReadAddedTokens(member("added_tokens"), source->tokens()));
+  // Models of texts share their tokenizer with those that also see, whose tokens they have no rows for: to them that is
+  // text like any other.
+  LINNET_ASSIGN_OR_RETURN(const int64_t rows, EmbeddingRows(file));
+  std::erase_if(parts->added, [&](const AddedToken& token) { return token.id >= rows; });
   LINNET_ASSIGN_OR_RETURN(parts->normalizer, Normalizer::Read(member("normalizer"), "normalizer"));
   LINNET_ASSIGN_OR_RETURN(parts->pre_tokenizer, PreTokenizer::Read(member("pre_tokenizer"), "pre_tokenizer"));
   LINNET_ASSIGN_OR_RETURN(parts->around, PostProcessor::Read(member("post_processor"), "post_processor"));

@@ -242,6 +242,37 @@ TEST(HfTokenizerTest, TokensOfTheFileMustBeTheSame) {
   EXPECT_THAT(std::string(HfError(tokenizer.dump(), fewer).message()), HasSubstr("which has 3"));
 }
 
+// As Gemma 3's <image_soft_token> in models of texts alone.
+TEST(HfTokenizerTest, AddedTokensWithoutAnEmbeddingAreText) {
+  json tokenizer = SmallBpe();
+  tokenizer["added_tokens"] = {AddedTokenJson(13, "<e>", true), AddedTokenJson(14, "ace", true)};
+  const auto ids = [&](const GgufTestWriter& extra) {
+    return MakeHf(tokenizer.dump(), extra).tokenizer->Encode("<e>ace", {.parse_special = true});
+  };
+  EXPECT_THAT(ids({}), ElementsAre(13, 14));
+  std::vector<std::string> tokens(14);
+  for (const auto& [text, id] : tokenizer["model"]["vocab"].items()) tokens[id.get<size_t>()] = text;
+  tokens[13] = "<e>";
+  GgufTestWriter listed;
+  listed.Strings("tokenizer.ggml.tokens", tokens);
+  EXPECT_THAT(ids(listed), ElementsAre(13, kA, kC, kE));
+  EXPECT_EQ(MakeHf(tokenizer.dump(), listed).tokenizer->vocab_size(), 14);
+  // Without a list the table of embeddings counts.
+  GgufTestWriter table;
+  table.String("tokenizer.huggingface.json", tokenizer.dump());
+  table.Tensor("token_embd.weight", {2, 14}, /*type=*/0, 0);
+  const std::string bytes = table.Build(std::string(2 * 14 * sizeof(float), '\0'));
+  const auto file = *GgufFile::Parse(BytesOf(bytes), "model.gguf");
+  EXPECT_EQ((*Tokenizer::FromGguf(*file))->vocab_size(), 14);
+  // A text cannot begin with what there is no row for.
+  tokenizer["post_processor"] = {
+      {"type", "TemplateProcessing"},
+      {"single", {{{"SpecialToken", {{"id", "ace"}, {"type_id", 0}}}}, {{"Sequence", {{"id", "A"}, {"type_id", 0}}}}}},
+      {"pair", json::array()},
+      {"special_tokens", {{"ace", {{"id", "ace"}, {"ids", {14}}, {"tokens", {"ace"}}}}}}};
+  EXPECT_THAT(std::string(HfError(tokenizer.dump(), listed).message()), HasSubstr("there is no token 14"));
+}
+
 TEST(HfTokenizerTest, WhatIsNotSupportedIsNamed) {
   const auto with = [](const char* member, json value) {
     json tokenizer = SmallBpe();
