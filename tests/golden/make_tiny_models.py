@@ -514,7 +514,7 @@ def opt_350m():
                 renamed={"self_attn_layer_norm": "attn_output_norm", "final_layer_norm": "layer_output_norm"})
 
 
-def qwen_long():
+def qwen_long(doubling_beyond=60, logn_beyond=40):
     def keys(writer, c):
         writer.kv_data[0].pop("qwen.feed_forward_length")
         writer.add_feed_forward_length(2 * c.intermediate_size)
@@ -522,32 +522,35 @@ def qwen_long():
         writer.add_rope_scaling_orig_ctx_len(c.doubling_beyond)
         writer.add_uint32("qwen.attention.logn_length", c.logn_beyond)
     return reference("qwen", "qwen_long", keys, fused_qkv=True, num_key_value_heads=4, qkv_bias=True, tied=False,
-                     doubling_beyond=60, logn_beyond=40)
+                     doubling_beyond=doubling_beyond, logn_beyond=logn_beyond)
 
 
 def mobilellm():
     return reference("mobilellm", repeat=2, keys=lambda w, c: w.add_uint32("mobilellm.block_repeat", c.repeat))
 
 
-def mobillama():
-    return reference("mobillama", one_ffn=True, tied=True,
+def mobillama(num_key_value_heads=2):
+    return reference("mobillama", one_ffn=True, tied=True, num_key_value_heads=num_key_value_heads,
                      keys=lambda w, c: w.add_bool("mobillama.feed_forward_shared", True))
 
 
 def minicpm3():
     # The scales are what readers of such files know without keys.
-    short, long = [1.0, 1.1, 1.2, 1.3], [1.0, 2.0, 4.0, 8.0]
+    short, long, original = [1.0, 1.1, 1.2, 1.3], [1.0, 2.0, 4.0, 8.0], 100
+    magnitude = (1 + np.log(CONTEXT / original) / np.log(original)) ** 0.5
 
     def keys(writer, c):
         for key in ("rope.dimension_count", "attention.value_length"):
             writer.kv_data[0].pop(f"minicpm3.{key}")
         writer.add_rope_dimension_count(c.rotary_dim)
         writer.add_rope_scaling_type(gguf.RopeScalingType.LONGROPE)
-        writer.add_rope_scaling_orig_ctx_len(100)
+        writer.add_rope_scaling_orig_ctx_len(original)
+        writer.add_rope_scaling_attn_factors(magnitude)
         writer.add_q_lora_rank(c.q_rank)
         writer.add_kv_lora_rank(c.kv_rank)
     return reference("minicpm3", keys=keys, block=LatentBlock, num_key_value_heads=4, head_dim=20, rotary_dim=8,
-                     value_dim=8, q_rank=24, kv_rank=16, eps=1e-3, long_factors=torch.tensor(long),
+                     value_dim=8, q_rank=24, kv_rank=16, eps=1e-3, short_factors=short, long_factors=long,
+                     original_context=original, magnitude=magnitude,
                      embedding_scale=12.0, residual_scale=1.4 / 3 ** 0.5, output_scale=256 / 32,
                      tensors={"rope_factors_short.weight": np.array(short, np.float32),
                               "rope_factors_long.weight": np.array(long, np.float32)})
@@ -589,8 +592,9 @@ def recurrentgemma():
                          "linear_y": "rglru_y", "linear_out": "rglru_out", "conv_1d": None, "rg_lru": None})
 
 
-def openlm():
-    return reference("openlm", norm=Gain, num_key_value_heads=4, qk_norm=True, tied=False, fused_qkv=True)
+def openlm(intermediate_size=48):
+    return reference("openlm", norm=Gain, intermediate_size=intermediate_size, num_key_value_heads=4, qk_norm=True,
+                     tied=False, fused_qkv=True)
 
 
 def pangu_pi():

@@ -123,7 +123,8 @@ class LatentBlock(Block):
 
     def attention(self, z):
         c, n, plain = self.c, z.shape[1], self.c.head_dim - self.c.rotary_dim
-        turn = lambda x: rotate(x, c.rope_parameters["rope_theta"], c.long_factors)
+        factors = torch.tensor(c.long_factors if n > c.original_context else c.short_factors)
+        turn = lambda x: c.magnitude * rotate(x, c.rope_parameters["rope_theta"], factors)
         q, q_rotary = self.q_b_proj(self.q_a_layernorm(self.q_a_proj(z))).view(1, n, -1, c.head_dim).split(
             [plain, c.rotary_dim], -1)
         latent, k_rotary = self.kv_a_proj_with_mqa(z).split([c.kv_rank, c.rotary_dim], -1)

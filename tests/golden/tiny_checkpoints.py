@@ -89,30 +89,119 @@ def as_minicpm(config, tensors):
         "dim_model_base": config.hidden_size / config.logits_scaling}, tensors
 
 
-def as_qwen(config, tensors):
-    names = {"input_layernorm": "ln_1", "post_attention_layernorm": "ln_2", "o_proj": "attn.c_proj", "up_proj": "mlp.w1",
-             "gate_proj": "mlp.w2", "down_proj": "mlp.c_proj", "embed_tokens": "wte", "norm": "ln_f"}
+QWEN_NAMES = {"input_layernorm": "ln_1", "post_attention_layernorm": "ln_2", "o_proj": "attn.c_proj", "up_proj": "mlp.w1",
+              "gate_proj": "mlp.w2", "down_proj": "mlp.c_proj", "embed_tokens": "wte", "norm": "ln_f"}
+
+
+def fuse_qkv(tensors, name_of):
+    """All others as they are, and where q_proj, k_proj and v_proj were, one by the name name_of(layer, kind)."""
     out, fused = {}, {}
     for name, tensor in tensors.items():
         stem, kind = name.rsplit(".", 1)
         parts = stem.split(".")
-        layer = f"h.{parts[2]}." if "layers" in parts else ""
         if parts[-1] in ("q_proj", "k_proj", "v_proj"):
-            fused.setdefault((layer, kind), {})[parts[-1]] = tensor
+            fused.setdefault(name_of(parts[parts.index("layers") + 1], kind), {})[parts[-1]] = tensor
         else:
-            out[name if parts[-1] == "lm_head" else f"transformer.{layer}{names[parts[-1]]}.{kind}"] = tensor
-    for (layer, kind), parts in fused.items():
-        out[f"transformer.{layer}attn.c_attn.{kind}"] = torch.cat([parts["q_proj"], parts["k_proj"], parts["v_proj"]])
+            out[name] = tensor
+    return out | {name: torch.cat([qkv["q_proj"], qkv["k_proj"], qkv["v_proj"]]) for name, qkv in fused.items()}
+
+
+def as_qwen(config, tensors):
+    out = {}
+    for name, tensor in fuse_qkv(tensors, lambda layer, kind: f"transformer.h.{layer}.attn.c_attn.{kind}").items():
+        stem, kind = name.rsplit(".", 1)
+        parts = stem.split(".")
+        layer = f"h.{parts[parts.index('layers') + 1]}." if "layers" in parts else ""
+        kept = name.startswith("transformer.") or parts[-1] == "lm_head"
+        out[name if kept else f"transformer.{layer}{QWEN_NAMES[parts[-1]]}.{kind}"] = tensor
+    trained = getattr(config, "doubling_beyond", tiny_models.CONTEXT)
     return {
         "architectures": ["QWenLMHeadModel"], "model_type": "qwen", "hidden_size": config.hidden_size,
         "intermediate_size": 2 * config.intermediate_size, "num_hidden_layers": config.num_hidden_layers,
         "num_attention_heads": config.num_attention_heads, "kv_channels": config.hidden_size // config.num_attention_heads,
         "vocab_size": config.vocab_size, "layer_norm_epsilon": config.rms_norm_eps, "rotary_emb_base": 10000,
-        "seq_length": tiny_models.CONTEXT, "max_position_embeddings": tiny_models.CONTEXT, "use_logn_attn": False,
-        "use_dynamic_ntk": False, "tie_word_embeddings": False}, out
+        "seq_length": trained, "max_position_embeddings": tiny_models.CONTEXT,
+        "use_logn_attn": trained < tiny_models.CONTEXT, "use_dynamic_ntk": trained < tiny_models.CONTEXT,
+        "tie_word_embeddings": False}, out
 
 
-PUBLISHED = {"openelm": as_openelm, "minicpm": as_minicpm, "qwen": as_qwen}
+# --- models of reference_models.py -----------------------------------------------------------------------------------
+
+def as_llama(architecture, config, tensors, **more):
+    """As Llama's, with what the model has besides."""
+    attention = ("q_", "k_", "v_", "o_", "kv_", "shortcuts")
+    out = {}
+    for name, tensor in tensors.items():
+        parts = name.split(".")
+        if parts[0] == "layers" and parts[2].startswith(attention):
+            parts.insert(2, "self_attn")
+        out[".".join(parts if parts[0] == "lm_head" else ["model", *parts])] = tensor
+    return {
+        "architectures": [architecture], "hidden_size": config.hidden_size, "hidden_act": "silu",
+        "intermediate_size": config.intermediate_size, "num_hidden_layers": config.num_hidden_layers,
+        "num_attention_heads": config.num_attention_heads, "num_key_value_heads": config.num_key_value_heads,
+        "vocab_size": config.vocab_size, "rms_norm_eps": config.eps, "rope_theta": 10000.0,
+        "max_position_embeddings": tiny_models.CONTEXT, "tie_word_embeddings": config.tied, **more}, out
+
+
+def as_mobilellm(config, tensors):
+    # Its files say elsewhere than others do that the embeddings serve as output.
+    told, tensors = as_llama("MobileLLMForCausalLM", config, tensors, model_type="mobilellm", head_dim=config.head_dim,
+                             layer_sharing=config.repeat == 2, share_embedding=config.tied)
+    return {**told, "tie_word_embeddings": False}, tensors
+
+
+def as_mobillama(config, tensors):
+    # Every block names the one FFN; and so many key/value heads as the model does not have.
+    told, out = as_llama("MobiLlamaForCausalLM", config, tensors, model_type="mobillama", num_key_value_heads=1)
+    for name in [n for n in out if ".mlp." in n]:
+        for layer in range(1, config.num_hidden_layers):
+            out[name.replace("layers.0.", f"layers.{layer}.")] = out[name].clone()
+    return told, out
+
+
+def as_minicpm3(config, tensors):
+    return as_llama(
+        "MiniCPM3ForCausalLM", config, tensors, model_type="minicpm3", q_lora_rank=config.q_rank,
+        kv_lora_rank=config.kv_rank, qk_nope_head_dim=config.head_dim - config.rotary_dim,
+        qk_rope_head_dim=config.rotary_dim, v_head_dim=config.value_dim, scale_emb=12, scale_depth=1.4,
+        dim_model_base=256, rope_scaling={"type": "longrope", "short_factor": config.short_factors,
+                                          "long_factor": config.long_factors,
+                                          "original_max_position_embeddings": config.original_context})
+
+
+def as_pangu_pi(config, tensors):
+    told, out = as_llama("PanguPiForCausalLM", config, tensors, model_type="pangu_pi",
+                         num_augmented_shortcuts=config.shortcuts, series_activation_n=config.series,
+                         shortcut_reduction=config.hidden_size // config.shortcut_dim)
+    return told, {name.replace("shortcut_up", "up_proj").replace("shortcut_down", "down_proj")
+                  .replace("series_", "series."): tensor for name, tensor in out.items()}
+
+
+OPENLM_NAMES = {"embed_tokens": "tok_embeddings", "norm": "norm", "lm_head": "output", "input_layernorm": "attention_norm",
+                "post_attention_layernorm": "ffn_norm", "q_norm": "attention.q_norm", "k_norm": "attention.k_norm",
+                "o_proj": "attention.out_proj", "gate_proj": "feed_forward.w12", "down_proj": "feed_forward.w3"}
+
+
+def as_openlm(config, tensors):
+    out = {}
+    for name, tensor in fuse_qkv(tensors, lambda layer, kind: f"model.layers.{layer}.attention.in_proj.{kind}").items():
+        parts = name.split(".")
+        layer = f"layers.{parts[1]}." if parts[0] == "layers" else ""
+        if parts[-2] == "gate_proj":
+            tensor = torch.cat([tensor, tensors[name.replace("gate_proj", "up_proj")]])
+        if parts[-2] != "up_proj":
+            out[name if parts[0] == "model" else f"model.{layer}{OPENLM_NAMES[parts[-2]]}.weight"] = tensor
+    return {
+        "architectures": ["OpenLMModel"], "model_type": "openlm",
+        "params_args_dict": {
+            "dim": config.hidden_size, "n_layers": config.num_hidden_layers, "n_heads": config.num_attention_heads,
+            "vocab_size": config.vocab_size, "seq_len": tiny_models.CONTEXT, "weight_tying": False, "qk_norm": True,
+            "post_embed_norm": False, "norm_type": "gain_only_lp_layer_norm"}}, out
+
+
+PUBLISHED = {"openelm": as_openelm, "minicpm": as_minicpm, "qwen": as_qwen, "mobilellm": as_mobilellm,
+             "mobillama": as_mobillama, "minicpm3": as_minicpm3, "pangu_pi": as_pangu_pi, "openlm": as_openlm}
 
 
 def old_form(config):

@@ -10,18 +10,27 @@ import argparse
 import json
 import os
 import pathlib
-import re
 import subprocess
 import sys
+import traceback
 
 HERE = pathlib.Path(__file__).resolve().parent
 GOLDEN = HERE.parent / "golden"
-CONVERTER = pathlib.Path("/usr/share/llama.cpp/llama.cpp-tools")
+CONVERTER = pathlib.Path("/usr/share/doc/llama.cpp-tools/scripts/convert_hf_to_gguf.py")
+CONVERTER_MODULES = pathlib.Path("/usr/share/llama.cpp/llama.cpp-tools")
 TYPES = ("f32", "f16", "bf16")
 TOLERANCE = 2e-3  # of log-probabilities, with the same weights in f32
-TOLERANCE_FAST = 3e-2  # f16 keys and values, where attention is far from uniform
+TOLERANCE_FAST = 6e-2  # f16 keys and values, where attention is far from uniform
 TEXT = "The ring at the sea: 1234 is not thaw, isn't it?"
 
+# Models that a folder cannot describe with the numbers that the committed ones have.
+OTHERWISE = {"mobillama": {"num_key_value_heads": 4},  # as many as query heads, whatever the folder says
+             "openlm": {"intermediate_size": 256},  # the least that the family's rule gives
+             "qwen_long": {"logn_beyond": 60}}      # one length for both
+# Keys of committed models that a folder's states otherwise: longer contexts are what such scaling is for.
+DIFFERS = {"llama_dynamic": ("llama.context_length",)}
+# Architectures that llama.cpp does not have, and models whose RoPE it does not.
+UNKNOWN_TO_LLAMA_CPP = ("mobilellm", "mobillama", "openlm", "opt", "pangu_pi", "recurrentgemma", "llama_dynamic", "qwen_long")
 # Keys that llama.cpp's converter writes whatever the folder says, since published models of the family have them.
 ELSEWHERE = {
     "gemma": ("tokenizer.ggml.eot_token_id", "tokenizer.ggml.add_space_prefix"),
@@ -34,9 +43,13 @@ ELSEWHERE = {
 
 
 def families(only):
+    """(name, model, seed) of each, with the seeds of the committed ones."""
     sys.path.insert(0, str(GOLDEN))
     import make_tiny_models as tiny_models
-    return [f for f in tiny_models.FAMILIES if not only or f.__name__ in only]
+    for i, family in enumerate(tiny_models.FAMILIES + tiny_models.MORE):
+        name = family.__name__
+        if not only or name in only:
+            yield name, lambda: family(**OTHERWISE.get(name, {})), 1000 + i
 
 
 def make(out, only):
@@ -47,11 +60,11 @@ def make(out, only):
     import tiny_checkpoints
     torch.set_num_threads(1)
     casts = {"f32": lambda t: t.float(), "f16": lambda t: t.half(), "bf16": lambda t: t.bfloat16()}
-    for family in families(only):
+    for name, model, seed in families(only):
         for i, kind in enumerate(TYPES):
-            tiny = family()
-            ids = tiny_models.fill(tiny, 1000 + tiny_models.FAMILIES.index(family))
-            folder = out / tiny.arch / kind
+            tiny = model()
+            ids = tiny_models.fill(tiny, seed)
+            folder = out / name / kind
             tiny_checkpoints.save(tiny, folder, casts[kind], shards=1 + i, old=kind == "f16")
             with torch.no_grad():
                 for p in tiny.model.parameters():
@@ -60,7 +73,7 @@ def make(out, only):
             logprobs = scores[torch.arange(ids.shape[1] - 1), ids[0, 1:]]
             (folder.parent / f"{kind}.tokens.json").write_text(json.dumps(ids[0].tolist()))
             np.save(folder.parent / f"{kind}.npy", logprobs.numpy())
-        print(f"{tiny.arch}: saved", flush=True)
+        print(f"{name}: saved", flush=True)
 
 
 def run(command):
@@ -96,26 +109,46 @@ def gguf_content(path):
     return keys, tensors
 
 
-def convert_by_llama_cpp(folder, made, pre):
+def be_llama_cpps_converter(folder, made, pre):
     """As its own script does, but for the tokenizer: its name comes from a table of published models, and the families
     whose models have SentencePiece's get the byte-level one that all of these have."""
-    code = f"""
-import json, pathlib, sys
-sys.path.insert(1, {str(CONVERTER)!r})
-from conversion.base import ModelBase, TextModel
-from conversion.phi import Phi3MiniModel
-TextModel.get_vocab_base_pre = lambda self, tokenizer: {pre!r}
-TextModel._set_vocab_sentencepiece = TextModel._set_vocab_qwen = Phi3MiniModel.set_vocab = TextModel._set_vocab_gpt2
-# Transformers' newest release renames what the converter asks for.
-load = ModelBase.load_hparams
-ModelBase.load_hparams = staticmethod(lambda folder, *more, **named: {{
-    **load(folder, *more, **named), **json.loads((pathlib.Path(folder) / "config.json").read_text())}})
-sys.argv = ["convert", {str(folder)!r}, "--outfile", {str(made)!r}, "--outtype", {folder.name!r}]
-source = open("/usr/share/doc/llama.cpp-tools/scripts/convert_hf_to_gguf.py").read()
-exec(compile(source, "convert_hf_to_gguf.py", "exec"), {{"__name__": "__main__", "__file__": "/usr/share/doc/llama.cpp-tools/scripts/x.py"}})
-"""
-    done = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
-    return None if done.returncode == 0 else done.stdout.strip().splitlines()[-1]
+    from conversion.base import ModelBase, TextModel
+    from conversion.phi import Phi3MiniModel
+    TextModel.get_vocab_base_pre = lambda self, tokenizer: pre
+    TextModel._set_vocab_sentencepiece = TextModel._set_vocab_qwen = Phi3MiniModel.set_vocab = TextModel._set_vocab_gpt2
+    # Transformers' newest release renames what the converter asks for.
+    load = ModelBase.load_hparams
+    ModelBase.load_hparams = staticmethod(lambda folder, *more, **named: {
+        **load(folder, *more, **named), **json.loads((pathlib.Path(folder) / "config.json").read_text())})
+    sys.argv = ["convert", str(folder), "--outfile", str(made), "--outtype", folder.name]
+    exec(compile(CONVERTER.read_text(), CONVERTER.name, "exec"), {"__name__": "__main__", "__file__": str(CONVERTER)})
+
+
+def convert_by_llama_cpp(folder, made, pre):
+    """In a process of its own that has its modules already. None, or why it failed."""
+    sys.path.insert(1, str(CONVERTER_MODULES))
+    import conversion.base  # noqa: F401
+    import transformers
+    transformers.PreTrainedConfig.max_position_embeddings = 512  # of models whose configuration it does not know
+    log = made.with_suffix(".log")
+    sys.stdout.flush()
+    child = os.fork()
+    if child == 0:
+        ended = 1
+        try:
+            with open(log, "w") as out:
+                os.dup2(out.fileno(), 1)
+                os.dup2(out.fileno(), 2)
+            be_llama_cpps_converter(folder, made, pre)
+            ended = 0
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(ended)
+    if os.waitpid(child, 0)[1] == 0:
+        return None
+    return log.read_text().strip().splitlines()[-1]
 
 
 class Report:
@@ -154,36 +187,51 @@ def compare_tensors(report, where, ours, theirs, types, loose=()):
         report.check(where, good, f"{name} has other values")
 
 
+def compare_with_committed(report, name, keys, tensors):
+    committed_keys, committed_tensors = gguf_content(GOLDEN / f"tiny/{name}.gguf")
+    where = f"{name} f32, committed"
+    compare_keys(report, where, keys, committed_keys, DIFFERS.get(name, ()))
+    compare_tensors(report, where, tensors, committed_tensors, types=False)
+
+
+def compare_with_llama_cpp(report, folder, arch, keys, tensors):
+    """Returns what its converter and its program make of the folder, in words."""
+    kind = folder.name
+    theirs = folder.parent / f"{kind}.llama.gguf"
+    error = convert_by_llama_cpp(folder, theirs, keys["tokenizer.ggml.pre"])
+    if error is None:
+        where = f"{folder.parent.name} {kind}, llama.cpp"
+        their_keys, their_tensors = gguf_content(theirs)
+        compare_keys(report, where, keys, their_keys, ELSEWHERE.get(arch, ()))
+        compare_tensors(report, where, tensors, their_tensors, types=True, loose=("norm.weight",) if kind == "f16" else ())
+    answer = run(["llama-completion", "-m", folder.with_suffix(".gguf"), "-p", TEXT, "-n", "8", "--temp", "0", "-no-cnv",
+                  "-t", "1", "-c", "256"])
+    return f"llama.cpp's converter: {error or 'the same'}; llama.cpp goes on with {answer[len(TEXT):][:40]!r}"
+
+
 def compare(out, only):
     import numpy as np
+    from tokenizers import Tokenizer
     report = Report()
     for folder in sorted(p for p in out.glob("*/*") if p.is_dir() and (not only or p.parent.name in only)):
-        arch, kind = folder.parent.name, folder.name
-        where = f"{arch} {kind}"
+        name, kind = folder.parent.name, folder.name
+        where = f"{name} {kind}"
         keys, tensors = gguf_content(folder.with_suffix(".gguf"))
         golden = np.load(folder.with_suffix(".npy"))
         deviations = {}
-        for name, tolerance in (("reference", TOLERANCE), ("fast", TOLERANCE_FAST)):
-            scored = json.loads(folder.with_suffix(f".{name}.json").read_text())["logprobs"]
-            deviations[name] = float(np.abs(np.array(scored) - golden).max())
-            report.check(where, deviations[name] <= tolerance, f"log-probabilities differ by {deviations[name]:.2g} ({name})")
-        if kind == "f32":
-            committed_keys, committed_tensors = gguf_content(GOLDEN / f"tiny/{arch}.gguf")
-            compare_keys(report, f"{where}, committed", keys, committed_keys, ())
-            compare_tensors(report, f"{where}, committed", tensors, committed_tensors, types=False)
+        for precision, tolerance in (("reference", TOLERANCE), ("fast", TOLERANCE_FAST)):
+            scored = json.loads(folder.with_suffix(f".{precision}.json").read_text())["logprobs"]
+            deviations[precision] = float(np.abs(np.array(scored) - golden).max())
+            report.check(where, deviations[precision] <= tolerance,
+                         f"log-probabilities differ by {deviations[precision]:.2g} ({precision})")
+        if kind == "f32" and name not in OTHERWISE:
+            compare_with_committed(report, name, keys, tensors)
         ids = json.loads(folder.with_suffix(".ids.json").read_text())["tokens"]
-        from tokenizers import Tokenizer
         report.check(where, ids == Tokenizer.from_file(str(folder / "tokenizer.json")).encode(TEXT).ids, f"token ids {ids}")
-        theirs = folder.parent / f"{kind}.llama.gguf"
-        error = convert_by_llama_cpp(folder, theirs, keys["tokenizer.ggml.pre"])
-        if error is None:
-            their_keys, their_tensors = gguf_content(theirs)
-            compare_keys(report, f"{where}, llama.cpp", keys, their_keys, ELSEWHERE.get(arch, ()))
-            compare_tensors(report, f"{where}, llama.cpp", tensors, their_tensors, types=True,
-                            loose=("norm.weight",) if kind == "f16" else ())
-        answer = run(["llama-completion", "-m", folder.with_suffix(".gguf"), "-p", TEXT, "-n", "8", "--temp", "0", "-no-cnv", "-t", "1", "-c", "256"])
-        print(f"{where}: Transformers within {deviations['reference']:.1e} ({deviations['fast']:.1e} fast); llama.cpp's converter: "
-              f"{'the same' if error is None else error}; llama.cpp goes on with {answer[len(TEXT):][:40]!r}", flush=True)
+        arch = keys["general.architecture"]
+        unknown = arch in UNKNOWN_TO_LLAMA_CPP or name in UNKNOWN_TO_LLAMA_CPP
+        beside = "" if unknown else "; " + compare_with_llama_cpp(report, folder, arch, keys, tensors)
+        print(f"{where}: Transformers within {deviations['reference']:.1e} ({deviations['fast']:.1e} fast){beside}", flush=True)
     print(f"{report.failed} differences", flush=True)
     return report.failed
 
@@ -192,7 +240,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("part", choices=("make", "convert", "compare"))
     parser.add_argument("out", type=pathlib.Path)
-    parser.add_argument("--only", nargs="+", metavar="ARCH", help="these families instead of all")
+    parser.add_argument("--only", nargs="+", metavar="NAME", help="these families instead of all")
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     failed = {"make": make, "convert": convert, "compare": compare}[options.part](options.out, options.only)

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Converts a tiny Hugging Face folder of every family, in f32, f16 and bf16, and compares what comes out with Transformers,
-# with the committed GGUF files, and with llama.cpp's converter and programs. Needs a built linnet (LINNET_BIN, by default
-# build/release/bin). tests/peers/checkpoints.sh [--only ARCH ...]
+# Converts a tiny Hugging Face folder of every family and variant, in f32, f16 and bf16, and compares what comes out with
+# Transformers, with the committed GGUF files, and with llama.cpp's converter and programs. Needs a built linnet
+# (LINNET_BIN, by default build/release/bin). tests/peers/checkpoints.sh [--only NAME ...]
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/../.."
 out=$(mktemp -d)
