@@ -68,6 +68,7 @@ class Matrix {
     SharedScales shared = SharedScales::kNone;
     // Where they are packed: told of the parts of `data` that are done, in order; may be null.
     std::function<void(std::span<const std::byte> done)> release;
+    bool check_finite = false;  // INVALID_ARGUMENT where a weight is infinite or NaN
   };
   // In fast precision Create touches about so many bytes of the source between two releases.
   static constexpr uint64_t kMostUnreleasedBytes = uint64_t{8} << 20;

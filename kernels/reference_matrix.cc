@@ -1,10 +1,12 @@
 #include "kernels/reference_matrix.h"
 
 #include <algorithm>
+#include <atomic>
 #include <utility>
 
 #include "base/status_macros.h"
 #include "kernels/aligned_buffer.h"
+#include "kernels/finite.h"
 #include "kernels/isa.h"
 #include "kernels/onednn_matmul.h"
 
@@ -83,10 +85,14 @@ absl::StatusOr<std::unique_ptr<Matrix>> CreateReferenceMatrix(const Matrix::Sour
   const int64_t row_bytes = BytesFor(source.type, source.cols);
   LINNET_ASSIGN_OR_RETURN(AlignedBuffer weights,
                           AlignedBuffer::Create(source.rows * source.cols * static_cast<int64_t>(sizeof(float))));
+  std::atomic<bool> finite = true;
   pool.ParallelFor(source.rows, 64, [&](int64_t begin, int64_t end, int) {
-    Dequantize(source.type, source.data + begin * row_bytes, (end - begin) * source.cols,
+    const std::byte* const rows = source.data + begin * row_bytes;
+    if (source.check_finite && !AllFinite(source.type, rows, (end - begin) * source.cols)) finite = false;
+    Dequantize(source.type, rows, (end - begin) * source.cols,
                reinterpret_cast<float*>(weights.data()) + begin * source.cols);
   });
+  if (!finite) return NotFinite();
   return std::make_unique<ReferenceMatrix>(source.type, source.rows, source.cols, std::move(weights), isa);
 }
 

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "absl/strings/str_join.h"
+#include "base/nearest.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "worker/gguf/model_bounds.h"
@@ -167,8 +168,10 @@ absl::StatusOr<const Family*> FamilyOf(const GgufFile& file) {
   if (family != nullptr) return family;
   std::vector<std::string> known;
   for (const Family& f : Families()) known.emplace_back(f.architecture);
-  return ModelFileError(file.path(), {base::StrCat("architecture \"", *architecture, "\" is not supported (",
-                                                   absl::StrJoin(known, ", "), " are)")});
+  const std::string nearest = base::Nearest(*architecture, known);
+  return ModelFileError(
+      file.path(), {base::StrCat("architecture \"", *architecture, "\" is not supported (", absl::StrJoin(known, ", "),
+                                 " are", nearest.empty() ? "" : "; nearest: ", nearest, ")")});
 }
 
 }  // namespace

@@ -11,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/file.h"
+#include "base/testing.h"
 #include "kernels/thread_pool.h"
 #include "worker/gguf/gguf_file.h"
 #include "worker/model/family.h"
@@ -47,6 +48,16 @@ class Bytes {
     bytes_.replace(at + key.size() + 4, 4, std::string(reinterpret_cast<const char*>(&value), 4));
     return *this;
   }
+  // Two bytes of the tensor's last element.
+  Bytes& SetLast(const std::string& tensor, uint16_t bits) {
+    const auto file = Parse();
+    const GgufTensor* const found = file->FindTensor(tensor);
+    EXPECT_NE(found, nullptr) << tensor;
+    const auto end = static_cast<size_t>(found->data.data() - file->bytes().data()) + found->data.size();
+    bytes_.replace(end - 2, 2, std::string(reinterpret_cast<const char*>(&bits), 2));
+    return *this;
+  }
+  const std::string& get() const { return bytes_; }
   // The object must outlive the file.
   std::unique_ptr<GgufFile> Parse() const {
     auto file = GgufFile::Parse({reinterpret_cast<const std::byte*>(bytes_.data()), bytes_.size()}, "test.gguf");
@@ -133,6 +144,31 @@ TEST(Family, RefusesValuesOutOfRange) {
       message(Bytes(kTinyLlama).SetU32("llama.block_count", 0).SetU32("llama.embedding_length", 0));
   EXPECT_THAT(both, HasSubstr("block_count"));
   EXPECT_THAT(both, HasSubstr("embedding_length"));
+}
+
+TEST(Family, AnUnknownArchitectureIsAnsweredWithTheNearest) {
+  const std::string message(Check(Bytes(kTinyLlama).Replace("llama", "llame")).message());
+  EXPECT_THAT(message, HasSubstr("architecture \"llame\" is not supported (bloom, "));
+  EXPECT_THAT(message, HasSubstr("nearest: llama)"));
+}
+
+TEST(Model, RefusesWeightsThatAreNoNumbers) {
+  kernels::ThreadPool pool(2);
+  base::FileTree tree;
+  constexpr uint16_t kInfiniteF32 = 0x7F80, kNanF16 = 0x7E00;
+  const auto refused = [&](const char* model, const std::string& tensor, uint16_t bits) {
+    tree.Write("model.gguf", Bytes(model).SetLast(tensor, bits).get());
+    for (const kernels::Precision precision : {kernels::Precision::kFast, kernels::Precision::kReference}) {
+      const absl::Status status = Model::Load(tree.Path("model.gguf"), {.precision = precision}, &pool).status();
+      EXPECT_EQ(base::ErrorReason(status), "INVALID_MODEL_FILE") << status;
+      EXPECT_THAT(std::string(status.message()), HasSubstr("model.gguf"));
+      EXPECT_THAT(std::string(status.message()), HasSubstr("tensor " + tensor + ": a weight, or the scale"));
+    }
+  };
+  refused(kTinyLlama, "blk.1.ffn_down.weight", kInfiniteF32);
+  refused(kTinyLlama, "blk.2.attn_norm.weight", kInfiniteF32);
+  refused(kTinyQwen2, "token_embd.weight", kNanF16);
+  refused("tests/golden/tiny/minicpm3.gguf", "blk.0.attn_kv_b.weight", kNanF16);
 }
 
 TEST(Model, LoadsAndReportsProgress) {

@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "kernels/finite.h"
 #include "worker/model/gguf_keys.h"
 #include "worker/model/gguf_names.h"
 #include "worker/model/shared_scales.h"
@@ -414,6 +415,10 @@ class Loader {
 
   // FAILED_PRECONDITION: its scales are not shared as it is bound.
   absl::Status Load(const TensorBinding& binding) {
+    const bool small = binding.is_vector() || binding.is_blocks();
+    if (small && !kernels::AllFinite(binding.tensor->type, binding.data.data(), binding.rows * binding.cols)) {
+      return Error(binding, kernels::NotFinite());
+    }
     if (binding.is_vector()) {
       std::vector<float>& slot = *VectorOf(weights_, binding.role, binding.layer);
       slot = LoadVector(binding);
@@ -422,11 +427,7 @@ class Loader {
       weights_.bytes += LoadBlocks(binding, model_, options_.precision, weights_);
     } else {
       absl::StatusOr<std::unique_ptr<kernels::Matrix>> matrix = LoadMatrix(binding);
-      if (!matrix.ok()) {
-        const std::string message = base::StrCat("tensor ", binding.tensor->name, ": ", matrix.status().message());
-        if (absl::IsFailedPrecondition(matrix.status())) return absl::FailedPreconditionError(message);
-        return ModelFileError(file_.path(), {message});
-      }
+      if (!matrix.ok()) return Error(binding, matrix.status());
       weights_.bytes += static_cast<uint64_t>((*matrix)->bytes());
       *MatrixOf(weights_, binding.role, binding.layer) = *std::move(matrix);
     }
@@ -441,6 +442,12 @@ class Loader {
   }
 
  private:
+  absl::Status Error(const TensorBinding& binding, const absl::Status& status) const {
+    const std::string message = base::StrCat("tensor ", binding.tensor->name, ": ", status.message());
+    if (absl::IsFailedPrecondition(status)) return absl::FailedPreconditionError(message);  // see Load
+    return ModelFileError(file_.path(), {message});
+  }
+
   absl::StatusOr<std::unique_ptr<kernels::Matrix>> LoadMatrix(const TensorBinding& binding) {
     kernels::PackedPlace place;
     if (const PackedTensor* tensor = Packed(binding)) {
@@ -455,7 +462,8 @@ class Loader {
                                     .cols = binding.cols,
                                     .data = binding.data.data(),
                                     .shared = binding.packed_as.shared,
-                                    .release = [this](std::span<const std::byte> part) { file_.Release(part); }},
+                                    .release = [this](std::span<const std::byte> part) { file_.Release(part); },
+                                    .check_finite = true},
                                    options_.precision, *options_.pool, std::move(place));
   }
 
