@@ -29,9 +29,10 @@ namespace {
 void Append(uint32_t number, std::string& out) { out.append(reinterpret_cast<const char*>(&number), sizeof(number)); }
 
 // tokenizer.model as a GGUF file without tensors.
-absl::Status WriteGguf(const std::string& path, const std::string& model) {
+absl::Status WriteGguf(const std::string& path, const std::string& bytes) {
+  LINNET_ASSIGN_OR_RETURN(const SentencePieceModel model, ReadSentencePieceModel(path, bytes));
   GgufMetadata metadata;
-  LINNET_RETURN_IF_ERROR(SetSentencePieceTokenizer(path, model, &metadata));
+  SetSentencePieceTokenizer(model, &metadata);
   LINNET_ASSIGN_OR_RETURN(const auto writer, GgufWriter::Create(path + ".gguf", metadata, {}));
   return writer->Finish();
 }

@@ -4,6 +4,7 @@
 #include <filesystem>
 #include <map>
 #include <memory>
+#include <span>
 #include <utility>
 
 #include "base/status_macros.h"
@@ -13,9 +14,11 @@
 #include "worker/checkpoint/hf_config.h"
 #include "worker/checkpoint/hf_family.h"
 #include "worker/checkpoint/hf_tokenizer.h"
+#include "worker/checkpoint/json_text.h"
 #include "worker/checkpoint/model_card.h"
 #include "worker/checkpoint/tensor_plan.h"
 #include "worker/checkpoint/tensor_stream.h"
+#include "worker/text/tokenizer.h"
 
 namespace linnet::worker {
 namespace {
@@ -43,6 +46,17 @@ absl::StatusOr<std::unique_ptr<Checkpoint>> OpenCheckpoint(const std::string& di
   return Checkpoint::Open(dir);
 }
 
+// What would be refused when the file is to run is refused before it is written.
+absl::Status CheckTokenizer(const std::string& dir, const GgufMetadata& metadata) {
+  const std::string bytes = metadata.AsFile();
+  LINNET_ASSIGN_OR_RETURN(const auto file, GgufFile::Parse(std::as_bytes(std::span(bytes)), "its tokenizer"));
+  const absl::Status status = Tokenizer::FromGguf(*file).status();
+  if (status.ok()) return status;
+  return CheckpointError(dir, {base::StrCat(status.message(),
+                                            "; fetch the tokenizer's files again, or take those of the "
+                                            "model that this one was made from")});
+}
+
 }  // namespace
 
 absl::StatusOr<ConvertReport> ConvertCheckpoint(const std::string& dir, const std::string& path,
@@ -63,6 +77,7 @@ absl::StatusOr<ConvertReport> ConvertCheckpoint(const std::string& dir, const st
   metadata.SetU32("general.quantization_version", kQuantizationVersion);
   metadata.SetString("linnet.convert.version", base::kVersion);
   LINNET_RETURN_IF_ERROR(AddTokenizer(dir, description.model.vocab, metadata, report.notes));
+  LINNET_RETURN_IF_ERROR(CheckTokenizer(dir, metadata));
 
   std::vector<GgufTensorPlan> targets;
   uint64_t total = 0, done = 0;

@@ -10,6 +10,7 @@
 
 #include "base/strings.h"
 #include "worker/checkpoint/convert_test_fixture.h"
+#include "worker/text/tokenizer.h"
 
 namespace linnet::worker {
 namespace {
@@ -240,9 +241,36 @@ TEST_F(ConvertTest, ATokenWithoutEmbeddingIsRefusedUnlessItWasAdded) {
   tokenizer_["model"]["vocab"]["z"] = 17;
   EXPECT_THAT(Complaint(), HasSubstr("token \"z\" has the id 17, and the embeddings have 5 rows"));
   tokenizer_["model"]["vocab"].erase("z");
-  tokenizer_["added_tokens"].push_back({{"id", 17}, {"content", "<image>"}, {"special", true}});
-  Convert();
+  tokenizer_["added_tokens"].push_back({{"id", kVocab}, {"content", "<image>"}, {"special", true}});
+  const GgufFile& file = Convert();
   EXPECT_THAT(notes_, ElementsAre(HasSubstr("left out: 1 added tokens")));
+  // To this model it is a text.
+  const auto made = *Tokenizer::FromGguf(file);
+  EXPECT_EQ(made->vocab_size(), kVocab);
+  EXPECT_THAT(made->Encode("<image>a", {.parse_special = true}), ElementsAre(0, 0));
+}
+
+// They would be refused when the file is to run.
+TEST_F(ConvertTest, ATokenizerThatCannotRunIsRefused) {
+  Llama();
+  config_["tie_word_embeddings"] = true;
+  const json good = tokenizer_;
+  const auto complaint = [&](const char* part, const char* member, const json& value) {
+    tokenizer_ = good;
+    (part == nullptr ? tokenizer_ : tokenizer_[part])[member] = value;
+    return Complaint();
+  };
+  EXPECT_THAT(complaint("model", "merges", json::array({"a x"})),
+              AllOf(HasSubstr("merges[0]"), HasSubstr("\"x\""), HasSubstr("fetch the tokenizer's files again")));
+  const json greedy = {
+      {"type", "Split"}, {"pattern", {{"Regex", "(?:a+)+$x"}}}, {"behavior", "Isolated"}, {"invert", false}};
+  EXPECT_THAT(complaint(nullptr, "pre_tokenizer", greedy), HasSubstr("takes too long"));
+  EXPECT_THAT(complaint(nullptr, "normalizer", {{"type", "Surprise"}}), HasSubstr("type \"Surprise\""));
+  json nested = {{"type", "NFC"}};
+  for (int i = 0; i < 40; ++i) nested = {{"type", "Sequence"}, {"normalizers", json::array({nested})}};
+  EXPECT_THAT(complaint(nullptr, "normalizer", nested), HasSubstr("deep"));
+  tokenizer_ = good;
+  Convert();
 }
 
 TEST_F(ConvertTest, AFolderWithoutTokenizerIsToldWhereToGetOne) {
@@ -252,7 +280,7 @@ TEST_F(ConvertTest, AFolderWithoutTokenizerIsToldWhereToGetOne) {
   std::filesystem::remove(tree_.Path("tokenizer.json"));
   const absl::Status status = ConvertCheckpoint(tree_.root(), out_.Path("out.gguf"), {}).status();
   EXPECT_THAT(std::string(status.message()),
-              AllOf(HasSubstr("there is no tokenizer.json"), HasSubstr("save_pretrained")));
+              AllOf(HasSubstr("neither tokenizer.json nor tokenizer.model"), HasSubstr("save_pretrained")));
 }
 
 TEST_F(ConvertTest, StopsWhenAskedAndLeavesNothing) {

@@ -9,11 +9,14 @@
 #include "base/file.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "worker/checkpoint/added_token_files.h"
 #include "worker/checkpoint/hf_vocabulary.h"
 #include "worker/checkpoint/json_text.h"
 #include "worker/checkpoint/pre_tokenizer_name.h"
 #include "worker/checkpoint/special_tokens.h"
 #include "worker/checkpoint/tiktoken_ranks.h"
+#include "worker/text/added_token_rules.h"
+#include "worker/text/sentencepiece_model.h"
 
 namespace linnet::worker {
 namespace {
@@ -40,13 +43,14 @@ class TokenizerReader {
       LINNET_RETURN_IF_ERROR(ReadVocabAndMerges());
     } else if (Has("qwen.tiktoken")) {
       LINNET_RETURN_IF_ERROR(ReadQwen());
+    } else if (Has("tokenizer.model")) {
+      LINNET_RETURN_IF_ERROR(ReadSentencePiece());
     } else {
       return CheckpointError(
-          dir_, {base::StrCat("there is no tokenizer.json in it",
-                              Has("tokenizer.model") ? " (a tokenizer.model alone is not read)" : "",
-                              ". Transformers writes one: python3 -c \"from transformers import AutoTokenizer as T; "
-                              "T.from_pretrained('FOLDER').save_pretrained('FOLDER')\"; or copy the one of the model "
-                              "it was made from")});
+          dir_,
+          {"there is neither tokenizer.json nor tokenizer.model in it. Transformers writes one: python3 -c \"from "
+           "transformers import AutoTokenizer as T; T.from_pretrained('FOLDER').save_pretrained('FOLDER')\"; or "
+           "copy the one of the model it was made from"});
     }
     LINNET_RETURN_IF_ERROR(AddSpecialTokens(dir_, tokenizer_, vocabulary_, metadata_, notes_));
     if (vocabulary_.left_out() > 0) {
@@ -201,14 +205,45 @@ class TokenizerReader {
       }
       merges.emplace_back(line);
     }
-    if (Has("added_tokens.json")) {
-      LINNET_ASSIGN_OR_RETURN(const json added, ReadJson(Path("added_tokens.json"), kMaxTokenizerBytes));
-      if (!added.is_object()) return Wrong("added_tokens.json", "is no JSON object");
-      for (const auto& [content, id] : added.items()) vocabulary_.PutAdded(id, content, /*special=*/false);
-    }
+    LINNET_ASSIGN_OR_RETURN(const AddedTokenIds added, AddTokensOfFiles(dir_, vocabulary_));
+    AddedTokenRules{added.lstrip, added.rstrip, added.single_word, {}}.Write(metadata_);
     metadata_.SetString("tokenizer.ggml.model", "gpt2");
     metadata_.SetString("tokenizer.ggml.pre", "gpt-2");
     metadata_.SetStrings("tokenizer.ggml.merges", merges);
+    return absl::OkStatus();
+  }
+
+  // SentencePiece's, as Llama's models were published, around which Transformers' Python classes add what these say.
+  absl::Status ReadSentencePiece() {
+    LINNET_ASSIGN_OR_RETURN(const std::string bytes, base::ReadFile(Path("tokenizer.model"), kMaxTokenizerBytes));
+    LINNET_ASSIGN_OR_RETURN(const SentencePieceModel model, ReadSentencePieceModel(Path("tokenizer.model"), bytes));
+    SetSentencePieceTokenizer(model, &metadata_);
+    for (size_t id = 0; id < model.pieces.size(); ++id) {
+      vocabulary_.Put(json(static_cast<uint64_t>(id)), model.pieces[id], static_cast<TokenKind>(model.types[id]));
+      vocabulary_.SetScore(model.pieces[id], model.scores[id]);
+    }
+    with_scores_ = true;
+    LINNET_ASSIGN_OR_RETURN(const AddedTokenIds added, AddTokensOfFiles(dir_, vocabulary_));
+    AddedTokenRules rules{added.lstrip, added.rstrip, added.single_word, {}};
+    json config;
+    if (Has("tokenizer_config.json")) {
+      LINNET_ASSIGN_OR_RETURN(config, ReadJson(Path("tokenizer_config.json"), kMaxTokenizerBytes));
+    }
+    // Their first behaviour, which they keep unless told otherwise: text behind an added token begins like a text.
+    const json* legacy = Member(config, "legacy");
+    const bool begins_once = legacy != nullptr && *legacy == false;
+    std::vector<int32_t>& behind = rules.begins_behind.emplace();
+    if (!begins_once) {
+      behind = added.all;
+      for (size_t id = 0; id < model.types.size(); ++id) {
+        if (static_cast<TokenKind>(model.types[id]) == TokenKind::kControl) behind.push_back(static_cast<int32_t>(id));
+      }
+    }
+    const json* prefix = Member(config, "add_prefix_space");
+    if (begins_once && prefix != nullptr && *prefix == false) {
+      metadata_.SetBool("tokenizer.ggml.add_space_prefix", false);
+    }
+    rules.Write(metadata_);
     return absl::OkStatus();
   }
 

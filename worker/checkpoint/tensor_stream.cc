@@ -8,6 +8,7 @@
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "kernels/dtype.h"
+#include "kernels/finite.h"
 #include "worker/checkpoint/json_text.h"
 
 namespace linnet::worker {
@@ -16,24 +17,6 @@ namespace {
 using kernels::DType;
 
 constexpr int64_t kPieceBytes = 4 << 20;
-
-// A number is none where its exponent has all bits set: infinite, or none at all.
-template <typename Bits, Bits kExponent>
-bool AllFinite(const std::byte* data, int64_t count) {
-  unsigned bad = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    Bits bits;
-    std::memcpy(&bits, data + i * static_cast<int64_t>(sizeof(Bits)), sizeof(Bits));
-    bad |= static_cast<unsigned>((bits & kExponent) == kExponent);
-  }
-  return bad == 0;
-}
-
-bool AllFinite(DType type, const std::byte* data, int64_t count) {
-  if (type == DType::kF32) return AllFinite<uint32_t, 0x7f800000>(data, count);
-  if (type == DType::kF16) return AllFinite<uint16_t, 0x7c00>(data, count);
-  return AllFinite<uint16_t, 0x7f80>(data, count);  // BF16
-}
 
 class Stream {
  public:
@@ -122,7 +105,7 @@ class Stream {
       }
       data = piece_.data();
     }
-    if (!AllFinite(type_, data, count)) {
+    if (!kernels::AllFinite(type_, data, count)) {
       return CheckpointError(file_.path(),
                              {base::StrCat("tensor ", Quoted(source_.name),
                                            " has a weight that is no finite number; fetch the file again, or take "

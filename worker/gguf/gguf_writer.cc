@@ -163,6 +163,11 @@ std::string EncodeGgufHeader(const GgufMetadata& metadata, const std::vector<Ggu
   return header;
 }
 
+std::string GgufMetadata::AsFile() const {
+  uint64_t data_bytes = 0;
+  return EncodeGgufHeader(*this, {}, &data_bytes);
+}
+
 absl::StatusOr<std::unique_ptr<GgufWriter>> GgufWriter::Create(const std::string& path, const GgufMetadata& metadata,
                                                                const std::vector<GgufTensorPlan>& tensors) {
   std::unique_ptr<GgufWriter> writer(new GgufWriter(path));

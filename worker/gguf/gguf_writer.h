@@ -48,6 +48,8 @@ class GgufMetadata {
   size_t size() const { return entries_.size(); }
   // Of the header.
   std::string Encode() const;
+  // A whole file that has these and no tensors.
+  std::string AsFile() const;
 
  private:
   // Type, then the value, both as the file holds them.

@@ -14,11 +14,12 @@ namespace {
 
 class BpeTokenizer : public VocabularyTokenizer {
  public:
-  BpeTokenizer(std::unique_ptr<BpeVocabulary> vocabulary, std::unique_ptr<PreTokenizer> pre_tokenizer, bool add_bos,
-               bool add_eos)
-      : VocabularyTokenizer(vocabulary->tokens(), add_bos, add_eos),
+  BpeTokenizer(std::unique_ptr<BpeVocabulary> vocabulary, std::unique_ptr<PreTokenizer> pre_tokenizer, Options options)
+      : VocabularyTokenizer(vocabulary->tokens(), std::move(options)),
         vocabulary_(std::move(vocabulary)),
         pre_tokenizer_(std::move(pre_tokenizer)) {}
+
+  using VocabularyTokenizer::OptionsFromGguf;
 
  private:
   void EncodeOrdinary(std::string_view text, bool, bool, std::vector<TokenId>& out) const override {
@@ -49,10 +50,9 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> BpeTokenizerFromGguf(const GgufFile& 
   LINNET_ASSIGN_OR_RETURN(const std::string_view pre, file.GetStringOr("tokenizer.ggml.pre", "default"));
   LINNET_ASSIGN_OR_RETURN(std::unique_ptr<PreTokenizer> pre_tokenizer, PreTokenizer::Create(pre));
   LINNET_ASSIGN_OR_RETURN(std::unique_ptr<BpeVocabulary> vocabulary, BpeVocabulary::FromGguf(file));
-  LINNET_ASSIGN_OR_RETURN(const bool add_bos,
-                          file.GetBoolOr("tokenizer.ggml.add_bos_token", pre_tokenizer->add_bos_default()));
-  LINNET_ASSIGN_OR_RETURN(const bool add_eos, file.GetBoolOr("tokenizer.ggml.add_eos_token", false));
-  return std::make_unique<BpeTokenizer>(std::move(vocabulary), std::move(pre_tokenizer), add_bos, add_eos);
+  LINNET_ASSIGN_OR_RETURN(auto options, BpeTokenizer::OptionsFromGguf(file, pre_tokenizer->add_bos_default(),
+                                                                      /*add_eos_default=*/false));
+  return std::make_unique<BpeTokenizer>(std::move(vocabulary), std::move(pre_tokenizer), std::move(options));
 }
 
 }  // namespace linnet::worker

@@ -64,27 +64,14 @@ absl::StatusOr<bool> ForEachField(std::string_view message, const std::function<
   return in.ConsumedEntireMessage();
 }
 
-enum class ModelType { kUnigram = 1, kBpe = 2 };
+constexpr uint64_t kUnigramType = 1, kBpeType = 2;
 
-// What of the message matters here. Numbers are those of sentencepiece_model.proto, and so are the defaults.
-struct Model {
-  std::vector<std::string> pieces;
-  std::vector<float> scores;
-  std::vector<int32_t> types;
-  uint64_t type = 1;
-  int64_t unknown = 0, bos = 1, eos = 2, pad = -1;
-  bool suffix_spaces = false;  // behind words, not before them
-  std::string charsmap;
-  bool add_space_prefix = true;
-  bool remove_extra_spaces = true;
-  bool escape_spaces = true;
-};
-
+// Numbers of fields are those of sentencepiece_model.proto.
 class ModelReader {
  public:
   explicit ModelReader(std::string_view name) : name_(name) {}
 
-  absl::StatusOr<Model> Read(std::string_view message) {
+  absl::StatusOr<SentencePieceModel> Read(std::string_view message) {
     LINNET_RETURN_IF_ERROR(Fields(message, "the file", [this](const Field& field) -> absl::Status {
       if (field.number == 1) return ReadPiece(field.text);
       if (field.number == 2) return ReadTrainer(field.text);
@@ -93,11 +80,12 @@ class ModelReader {
       return absl::OkStatus();
     }));
     if (model_.pieces.empty()) return Error("it has no pieces");
-    if (model_.type != 1 && model_.type != 2) {
-      return Error(base::StrCat("model_type ", model_.type, " is not supported; UNIGRAM (1) and BPE (2) are"));
+    if (type_ != kUnigramType && type_ != kBpeType) {
+      return Error(base::StrCat("model_type ", type_, " is not supported; UNIGRAM (1) and BPE (2) are"));
     }
-    if (model_.suffix_spaces) return Error("treat_whitespace_as_suffix is not supported");
-    if (!model_.escape_spaces) return Error("escape_whitespaces: false is not supported");
+    model_.bpe = type_ == kBpeType;
+    if (suffix_spaces_) return Error("treat_whitespace_as_suffix is not supported");
+    if (!escape_spaces_) return Error("escape_whitespaces: false is not supported");
     if (const auto charsmap = Charsmap::Parse(model_.charsmap); !charsmap.ok()) {
       return Error(base::StrCat("normalizer_spec: ", charsmap.status().message()));
     }
@@ -138,8 +126,8 @@ class ModelReader {
 
   absl::Status ReadTrainer(std::string_view message) {
     return Fields(message, "trainer_spec", [this](const Field& field) {
-      if (field.number == 3) model_.type = field.integer;
-      if (field.number == 24) model_.suffix_spaces = field.integer != 0;
+      if (field.number == 3) type_ = field.integer;
+      if (field.number == 24) suffix_spaces_ = field.integer != 0;
       if (field.number == 40) model_.unknown = static_cast<int32_t>(field.integer);
       if (field.number == 41) model_.bos = static_cast<int32_t>(field.integer);
       if (field.number == 42) model_.eos = static_cast<int32_t>(field.integer);
@@ -153,7 +141,7 @@ class ModelReader {
       if (field.number == 2) model_.charsmap = field.text;
       if (field.number == 3) model_.add_space_prefix = field.integer != 0;
       if (field.number == 4) model_.remove_extra_spaces = field.integer != 0;
-      if (field.number == 5) model_.escape_spaces = field.integer != 0;
+      if (field.number == 5) escape_spaces_ = field.integer != 0;
       return absl::OkStatus();
     });
   }
@@ -166,34 +154,36 @@ class ModelReader {
   }
 
   const std::string_view name_;
-  Model model_;
+  SentencePieceModel model_;
+  uint64_t type_ = kUnigramType;
+  bool suffix_spaces_ = false;  // behind words, not before them
+  bool escape_spaces_ = true;
 };
 
 }  // namespace
 
-absl::Status SetSentencePieceTokenizer(std::string_view name, std::string_view model, GgufMetadata* metadata) {
-  LINNET_ASSIGN_OR_RETURN(const Model read, ModelReader(name).Read(model));
-  const bool bpe = read.type == static_cast<uint64_t>(ModelType::kBpe);
-  metadata->SetString("tokenizer.ggml.model", bpe ? "llama" : "t5");
+absl::StatusOr<SentencePieceModel> ReadSentencePieceModel(std::string_view name, std::string_view bytes) {
+  return ModelReader(name).Read(bytes);
+}
+
+void SetSentencePieceTokenizer(const SentencePieceModel& model, GgufMetadata* metadata) {
+  metadata->SetString("tokenizer.ggml.model", model.bpe ? "llama" : "t5");
   metadata->SetString("tokenizer.ggml.pre", "default");
-  metadata->SetStrings("tokenizer.ggml.tokens", read.pieces);
-  metadata->SetF32s("tokenizer.ggml.scores", read.scores);
-  metadata->SetI32s("tokenizer.ggml.token_type", read.types);
+  metadata->SetStrings("tokenizer.ggml.tokens", model.pieces);
+  metadata->SetF32s("tokenizer.ggml.scores", model.scores);
+  metadata->SetI32s("tokenizer.ggml.token_type", model.types);
   const auto set_id = [&](const char* key, int64_t id) {
     if (id >= 0) metadata->SetU32(key, static_cast<uint32_t>(id));
   };
-  set_id("tokenizer.ggml.unknown_token_id", read.unknown);
-  set_id("tokenizer.ggml.bos_token_id", read.bos);
-  set_id("tokenizer.ggml.eos_token_id", read.eos);
-  set_id("tokenizer.ggml.padding_token_id", read.pad);
-  metadata->SetBool("tokenizer.ggml.add_bos_token", bpe && read.bos >= 0);
-  metadata->SetBool("tokenizer.ggml.add_eos_token", !bpe && read.eos >= 0);
-  metadata->SetBool("tokenizer.ggml.add_space_prefix", read.add_space_prefix);
-  metadata->SetBool("tokenizer.ggml.remove_extra_whitespaces", read.remove_extra_spaces);
-  if (!read.charsmap.empty()) {
-    metadata->SetU8s("tokenizer.ggml.precompiled_charsmap", read.charsmap);
-  }
-  return absl::OkStatus();
+  set_id("tokenizer.ggml.unknown_token_id", model.unknown);
+  set_id("tokenizer.ggml.bos_token_id", model.bos);
+  set_id("tokenizer.ggml.eos_token_id", model.eos);
+  set_id("tokenizer.ggml.padding_token_id", model.pad);
+  metadata->SetBool("tokenizer.ggml.add_bos_token", model.bpe && model.bos >= 0);
+  metadata->SetBool("tokenizer.ggml.add_eos_token", !model.bpe && model.eos >= 0);
+  metadata->SetBool("tokenizer.ggml.add_space_prefix", model.add_space_prefix);
+  metadata->SetBool("tokenizer.ggml.remove_extra_whitespaces", model.remove_extra_spaces);
+  if (!model.charsmap.empty()) metadata->SetU8s("tokenizer.ggml.precompiled_charsmap", model.charsmap);
 }
 
 }  // namespace linnet::worker

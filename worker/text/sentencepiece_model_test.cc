@@ -48,7 +48,7 @@ std::string SmallModel() {
 struct ModelFile {
   explicit ModelFile(const std::string& model) {
     GgufMetadata metadata;
-    EXPECT_TRUE(SetSentencePieceTokenizer("tokenizer.model", model, &metadata).ok());
+    SetSentencePieceTokenizer(*ReadSentencePieceModel("tokenizer.model", model), &metadata);
     const std::string path = folder.Path("model.gguf");
     auto writer = GgufWriter::Create(path, metadata, {});
     EXPECT_TRUE(writer.ok() && (*writer)->Finish().ok());
@@ -63,8 +63,7 @@ struct ModelFile {
 };
 
 std::string ErrorOf(const std::string& model) {
-  GgufMetadata metadata;
-  const absl::Status status = SetSentencePieceTokenizer("tokenizer.model", model, &metadata);
+  const absl::Status status = ReadSentencePieceModel("tokenizer.model", model).status();
   EXPECT_EQ(base::ErrorReason(status), "INVALID_MODEL_FILE") << status;
   EXPECT_THAT(std::string(status.message()), HasSubstr("tokenizer.model"));
   return std::string(status.message());
@@ -123,8 +122,7 @@ TEST(SentencePieceModelTest, WhatIsMalformedIsRefused) {
   EXPECT_THAT(ErrorOf(Piece("a", 0, 9)), HasSubstr("has type 9"));
   const std::string whole = SmallModel() + Text(2, Number(3, 2));
   for (size_t n = 0; n < whole.size(); ++n) {  // cut anywhere: an error, or fewer pieces
-    GgufMetadata metadata;
-    (void)SetSentencePieceTokenizer("tokenizer.model", whole.substr(0, n), &metadata);
+    (void)ReadSentencePieceModel("tokenizer.model", whole.substr(0, n));
   }
 }
 

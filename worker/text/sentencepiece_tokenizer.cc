@@ -103,11 +103,12 @@ class PieceMerger {
 
 class SentencePieceTokenizer : public VocabularyTokenizer {
  public:
-  SentencePieceTokenizer(std::unique_ptr<SentencePieces> pieces, SentencePieceNormalizer normalizer, bool add_bos,
-                         bool add_eos)
-      : VocabularyTokenizer(pieces->tokens(), add_bos, add_eos),
+  SentencePieceTokenizer(std::unique_ptr<SentencePieces> pieces, SentencePieceNormalizer normalizer, Options options)
+      : VocabularyTokenizer(pieces->tokens(), std::move(options)),
         pieces_(std::move(pieces)),
         normalizer_(std::move(normalizer)) {}
+
+  using VocabularyTokenizer::OptionsFromGguf;
 
  private:
   void EncodeOrdinary(std::string_view text, bool begins, bool ends, std::vector<TokenId>& out) const override {
@@ -124,11 +125,11 @@ class SentencePieceTokenizer : public VocabularyTokenizer {
 
 absl::StatusOr<std::unique_ptr<Tokenizer>> SentencePieceTokenizerFromGguf(const GgufFile& file) {
   LINNET_ASSIGN_OR_RETURN(std::unique_ptr<SentencePieces> pieces, SentencePieces::FromGguf(file));
-  LINNET_ASSIGN_OR_RETURN(const bool add_bos, file.GetBoolOr("tokenizer.ggml.add_bos_token", true));
-  LINNET_ASSIGN_OR_RETURN(const bool add_eos, file.GetBoolOr("tokenizer.ggml.add_eos_token", false));
+  LINNET_ASSIGN_OR_RETURN(auto options, SentencePieceTokenizer::OptionsFromGguf(file, /*add_bos_default=*/true,
+                                                                                /*add_eos_default=*/false));
   LINNET_ASSIGN_OR_RETURN(SentencePieceNormalizer normalizer,
                           SentencePieceNormalizer::FromGguf(file, {.keep_broken_utf8 = true}));
-  return std::make_unique<SentencePieceTokenizer>(std::move(pieces), std::move(normalizer), add_bos, add_eos);
+  return std::make_unique<SentencePieceTokenizer>(std::move(pieces), std::move(normalizer), std::move(options));
 }
 
 }  // namespace linnet::worker

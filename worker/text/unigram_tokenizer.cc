@@ -21,11 +21,13 @@ constexpr double kUnknownPenalty = 10;
 class UnigramTokenizer : public VocabularyTokenizer {
  public:
   UnigramTokenizer(std::unique_ptr<SentencePieces> pieces, Unigram unigram, SentencePieceNormalizer normalizer,
-                   bool add_bos, bool add_eos)
-      : VocabularyTokenizer(pieces->tokens(), add_bos, add_eos),
+                   Options options)
+      : VocabularyTokenizer(pieces->tokens(), std::move(options)),
         pieces_(std::move(pieces)),
         unigram_(std::move(unigram)),
         normalizer_(std::move(normalizer)) {}
+
+  using VocabularyTokenizer::OptionsFromGguf;
 
  private:
   void EncodeOrdinary(std::string_view text, bool begins, bool ends, std::vector<TokenId>& out) const override {
@@ -68,10 +70,10 @@ absl::StatusOr<std::unique_ptr<Tokenizer>> UnigramTokenizerFromGguf(const GgufFi
   LINNET_ASSIGN_OR_RETURN(std::unique_ptr<SentencePieces> pieces, SentencePieces::FromGguf(file));
   LINNET_ASSIGN_OR_RETURN(Unigram unigram, MakeUnigram(file, *pieces));
   LINNET_ASSIGN_OR_RETURN(SentencePieceNormalizer normalizer, SentencePieceNormalizer::FromGguf(file, {}));
-  LINNET_ASSIGN_OR_RETURN(const bool add_bos, file.GetBoolOr("tokenizer.ggml.add_bos_token", false));
-  LINNET_ASSIGN_OR_RETURN(const bool add_eos, file.GetBoolOr("tokenizer.ggml.add_eos_token", true));
-  return std::make_unique<UnigramTokenizer>(std::move(pieces), std::move(unigram), std::move(normalizer), add_bos,
-                                            add_eos);
+  LINNET_ASSIGN_OR_RETURN(auto options, UnigramTokenizer::OptionsFromGguf(file, /*add_bos_default=*/false,
+                                                                          /*add_eos_default=*/true));
+  return std::make_unique<UnigramTokenizer>(std::move(pieces), std::move(unigram), std::move(normalizer),
+                                            std::move(options));
 }
 
 }  // namespace linnet::worker

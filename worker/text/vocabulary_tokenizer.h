@@ -6,6 +6,8 @@
 #include <string_view>
 #include <vector>
 
+#include "absl/status/statusor.h"
+#include "worker/text/added_token_rules.h"
 #include "worker/text/tokenizer.h"
 #include "worker/text/vocabulary.h"
 
@@ -23,8 +25,15 @@ class VocabularyTokenizer : public Tokenizer {
   const std::vector<std::string>& control_texts() const final { return control_texts_; }
 
  protected:
+  struct Options {
+    bool add_bos = false, add_eos = false;
+    AddedTokenRules added;
+  };
+  // tokenizer.ggml.add_bos_token and .add_eos_token, and what else there is to say of added tokens.
+  static absl::StatusOr<Options> OptionsFromGguf(const GgufFile& file, bool add_bos_default, bool add_eos_default);
+
   // `vocabulary` must outlive the tokenizer.
-  VocabularyTokenizer(const Vocabulary& vocabulary, bool add_bos, bool add_eos);
+  VocabularyTokenizer(const Vocabulary& vocabulary, Options options);
   // A part of the text without special tokens, not empty. `begins`, `ends`: it is the first or the last, or a control
   // token stands before or behind it.
   virtual void EncodeOrdinary(std::string_view text, bool begins, bool ends, std::vector<TokenId>& out) const = 0;
@@ -36,9 +45,12 @@ class VocabularyTokenizer : public Tokenizer {
     TokenId token = -1;  // -1: ordinary text
   };
   std::vector<Fragment> Partition(std::string_view text, const EncodeOptions& options) const;
+  void CutOut(TokenId id, std::string_view text, const Fragment& fragment, std::vector<Fragment>& out) const;
+  void TakeSpaces(std::vector<Fragment>& fragments) const;
+  bool BeginsBehind(TokenId id) const;
 
   const Vocabulary& vocabulary_;
-  const bool add_bos_, add_eos_;
+  const Options options_;
   std::vector<std::string> control_texts_;
 };
 
