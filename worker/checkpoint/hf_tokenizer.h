@@ -1,6 +1,6 @@
-// The tokenizer of a checkpoint as GGUF metadata: tokenizer.json whole under tokenizer.huggingface.json, beside it, or of
-// older kinds of files alone, what llama.cpp's converter would write (tokens, kinds, merges or scores, special ids), and
-// the chat template.
+// The tokenizer of a checkpoint as GGUF metadata: tokenizer.json whole under tokenizer.huggingface.json, beside it, or
+// of older kinds of files alone, what llama.cpp's converter would write (tokens, kinds, merges or scores, special ids),
+// and the chat template.
 #pragma once
 
 #include <cstdint>

@@ -172,8 +172,9 @@ absl::StatusOr<std::unique_ptr<Model>> Model::Load(const std::string& path, cons
 
   LINNET_ASSIGN_OR_RETURN(std::unique_ptr<Tokenizer> tokenizer, Tokenizer::FromGguf(*file));
   if (tokenizer->vocab_size() > description.vocab_size) {
-    return ModelFileError(path, {base::StrCat("the tokenizer has ", tokenizer->vocab_size(),
-                                              " tokens, token_embd.weight only ", description.vocab_size, " rows")});
+    return ModelFileError(
+        path, {base::StrCat("the tokenizer has ", tokenizer->vocab_size(), " tokens, token_embd.weight only ",
+                            description.vocab_size, " rows; convert the model again, with its own tokenizer")});
   }
   std::unique_ptr<ChatTemplate> chat_template;
   LINNET_ASSIGN_OR_RETURN(const std::string_view source, file->GetStringOr("tokenizer.chat_template", ""));

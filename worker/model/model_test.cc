@@ -7,13 +7,16 @@
 #include <algorithm>
 #include <memory>
 #include <string>
+#include <string_view>
 #include <utility>
+#include <vector>
 
 #include "base/error.h"
 #include "base/file.h"
 #include "base/testing.h"
 #include "kernels/thread_pool.h"
 #include "worker/gguf/gguf_file.h"
+#include "worker/gguf/gguf_writer.h"
 #include "worker/model/family.h"
 #include "worker/model/memory_plan.h"
 #include "worker/model/weights.h"
@@ -169,6 +172,27 @@ TEST(Model, RefusesWeightsThatAreNoNumbers) {
   refused(kTinyLlama, "blk.2.attn_norm.weight", kInfiniteF32);
   refused(kTinyQwen2, "token_embd.weight", kNanF16);
   refused("tests/golden/tiny/minicpm3.gguf", "blk.0.attn_kv_b.weight", kNanF16);
+}
+
+TEST(Model, RefusesAVocabularyLargerThanTheEmbeddings) {
+  const auto tiny = *GgufFile::Open(kTinyQwen2);
+  GgufMetadata metadata = GgufMetadata::CopyOf(*tiny);
+  std::vector<std::string> tokens;
+  for (const std::string_view token : **tiny->FindStrings("tokenizer.ggml.tokens")) tokens.emplace_back(token);
+  tokens.emplace_back("one too many");
+  metadata.SetStrings("tokenizer.ggml.tokens", tokens);
+  metadata.Remove("tokenizer.ggml.token_type");
+  std::vector<GgufTensorPlan> plans;
+  for (const GgufTensor& tensor : tiny->tensors()) plans.push_back({tensor.name, tensor.type, tensor.dims});
+  base::FileTree tree;
+  const auto writer = *GgufWriter::Create(tree.Path("model.gguf"), metadata, plans);
+  for (const GgufTensor& tensor : tiny->tensors()) ASSERT_TRUE(writer->Append(tensor.data).ok());
+  ASSERT_TRUE(writer->Finish().ok());
+  kernels::ThreadPool pool(1);
+  const absl::Status status = Model::Load(tree.Path("model.gguf"), {}, &pool).status();
+  EXPECT_EQ(base::ErrorReason(status), "INVALID_MODEL_FILE");
+  EXPECT_THAT(std::string(status.message()),
+              HasSubstr("the tokenizer has 289 tokens, token_embd.weight only 288 rows"));
 }
 
 TEST(Model, LoadsAndReportsProgress) {
