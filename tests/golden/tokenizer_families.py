@@ -22,6 +22,7 @@ GPT4O = (f"{BEGIN}{UPPER}*{LOWER}+{CONTRACTION}|{BEGIN}{UPPER}+{LOWER}*{CONTRACT
 TEKKEN = f"{BEGIN}{UPPER}*{LOWER}+|{BEGIN}{UPPER}+{LOWER}*|" r"\p{N}|" + TAIL
 BLOOM = " ?[^(\\s|[.,!?…。，、।۔،])]+"
 BAILING = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]++[\r\n]*|\s*[\r\n]|\s+(?!\S)|\s+"
+DEEPSEEK_CODER = ["[\r\n]", "\\s?\\p{L}+", "\\s?\\p{P}+", "[一-龥ࠀ-一가-퟿]+"]
 DEEPSEEK3 = ("[!\"#$%&'()*+,\\-./:;<=>?@\\[\\\\\\]^_`{|}~][A-Za-z]+|[^\r\n\\p{L}\\p{P}\\p{S}]?[\\p{L}\\p{M}]+|"
              " ?[\\p{P}\\p{S}]+[\r\n]*|\\s*[\r\n]+|\\s+(?!\\S)|\\s+")
 
@@ -186,8 +187,8 @@ FAMILIES = {
     "command-r": lambda t: byte_level_family(t, sequence(pre_tokenizers.Digits(True), byte_level()), NORM.NFC(),
                                              ("<PAD>", "<BOS_TOKEN>"), post=around("<BOS_TOKEN> $A", "<BOS_TOKEN>", 1)),
     "deepseek-coder": lambda t: byte_level_family(t, sequence(
-        split("[\r\n]"), split("\\s?\\p{L}+"), split("\\s?\\p{P}+"), split("[一-龥ࠀ-一가-퟿]+"), pre_tokenizers.Digits(True),
-        byte_level(False)), added=[special("<|EOT|>"), AddedToken("<pipe>", normalized=True)]),
+        *map(split, DEEPSEEK_CODER), pre_tokenizers.Digits(True), byte_level(False)),
+                                                  added=[special("<|EOT|>"), AddedToken("<pipe>", normalized=True)]),
     "deepseek-v3": lambda t: byte_level_family(t, sequence(split(r"\p{N}{1,3}"), split("[一-龥぀-ゟ゠-ヿ]+"), split(DEEPSEEK3), byte_level(False))),
     "llama3": lambda t: byte_level_family(t, sequence(split(LLAMA3), byte_level(False)), ignore_merges=True,
                                           special=("<|begin_of_text|>", "<|eot_id|>"),
@@ -266,4 +267,7 @@ GGUF_PRE = {name: "llama.cpp" for name in (
     "smollm starcoder refact command-r codeshell exaone minerva-7b qwen2 stablelm2 deepseek-r1-qwen hunyuan megrez qwen35 "
     "llama-bpe llama3 llama-v3 falcon3 falcon-h1 pixtral midm-2.0 lfm2 dbrx smaug-bpe glm4 chatglm-bpe gpt-2 phi-2 olmo mpt "
     "jais exaone4 modern-bert bloom gpt3-finnish poro-chat viking falcon deepseek-coder deepseek-v3 hunyuan-dense default").split()}
-GGUF_PRE |= {"gpt-4o": GPT4O, "llama4": GPT4O, "tekken": TEKKEN, "qwen35": QWEN35}
+# Expressions, one after another, where llama.cpp does not do as the model's own tokenizer: it takes white space beyond ASCII
+# for another character before it looks for East Asian ones, whose range has U+2000 to U+200A in it (deepseek-coder).
+GGUF_PRE |= {"gpt-4o": [GPT4O], "llama4": [GPT4O], "tekken": [TEKKEN], "qwen35": [QWEN35],
+             "deepseek-coder": [*DEEPSEEK_CODER, r"\p{N}"]}

@@ -107,7 +107,7 @@ def reference_gguf(name, folder, texts, training):
         llama.free()
     else:
         own = families.Tokenizer.from_str(tokenizer.to_str())
-        own.pre_tokenizer = families.sequence(families.split(other), families.byte_level(False))
+        own.pre_tokenizer = families.sequence(*map(families.split, other), families.byte_level(False))
         if name == "tekken":
             own = families.edited(own, lambda content: content["model"].update(ignore_merges=True))
         rows = [e.ids for e in own.encode_batch(texts, add_special_tokens=False)]

@@ -56,7 +56,7 @@ struct Kind {
 };
 
 // The names are those that converters write; several models share expressions. Where llama.cpp only approximates a
-// model's own expression (gpt-4o, tekken), the model's own is used.
+// model's own expression (gpt-4o, tekken, deepseek-coder), the model's own is used.
 const std::vector<Kind>& Kinds() {
   static const auto* kinds = new std::vector<Kind>{
       {{"smollm", "starcoder", "refact", "command-r", "codeshell", "exaone", "minerva-7b"}, {kDigit, kGpt2}},
