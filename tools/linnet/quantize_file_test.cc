@@ -206,6 +206,13 @@ TEST_F(QuantizeFileTest, OwnFormatsShareScales) {
   EXPECT_EQ(QuantizationOf(**worker::GgufFile::Open(again)), "q4_0");
 }
 
+// What the tiny Llama's tensor of that name is packed as where the others are `rest`: rows of 151 inputs divide into no
+// blocks, and the output matrix has 8 bits.
+kernels::PackedType PackedAs(const std::string& name, kernels::PackedType output, kernels::PackedType rest) {
+  if (name.ends_with("ffn_down.weight")) return DType::kF16;
+  return name == "output.weight" ? output : rest;
+}
+
 // A model file as it is loaded: what its matrices are packed as, and the bytes planned for its weights (where they
 // turned out to be of another format: planned then) beside those that they take.
 struct LoadedFile {
@@ -233,7 +240,7 @@ LoadedFile LoadFile(const std::string& path) {
 
 TEST_F(QuantizeFileTest, OwnFormatsRunAsWhatTheyAre) {
   const GoldenTokens golden;
-  // Activations of 8 bits with a scale for 128 or 64 inputs, in a model made so that every weight shows.
+  // Activations of 8 bits with a scale for 64 inputs, in a model made so that every weight shows.
   for (const auto& [format, type, bound] :
        {std::tuple{"int8", kernels::kInt8, 0.2}, {"int4-g64", kernels::kInt4G64, 0.2}}) {
     ASSERT_TRUE(Run(kTinyLlama, format, out_).ok());
@@ -241,7 +248,7 @@ TEST_F(QuantizeFileTest, OwnFormatsRunAsWhatTheyAre) {
     EXPECT_EQ(loaded.planned_bytes, loaded.bytes) << format;
     EXPECT_GT(loaded.types.size(), 12u);
     for (const auto& [name, packed] : loaded.types) {
-      EXPECT_EQ(packed, name == "output.weight" ? kernels::kInt8 : type) << format << " " << name;
+      EXPECT_EQ(packed, PackedAs(name, kernels::kInt8, type)) << format << " " << name;
     }
     const double mean = MeanDifference(Score(out_, golden.tokens, golden.vocab, kernels::Precision::kFast),
                                        Score(out_, golden.tokens, golden.vocab));
@@ -271,7 +278,7 @@ TEST_F(QuantizeFileTest, AFileThatIsNoLongerOfItsFormatRunsAsItIsStored) {
     const LoadedFile loaded = LoadFile(changed);
     EXPECT_EQ(loaded.planned_bytes, loaded.bytes) << format;
     for (const auto& [name, packed] : loaded.types) {
-      EXPECT_EQ(packed, kernels::PackedType(name == "output.weight" ? DType::kQ8_0 : type)) << format << " " << name;
+      EXPECT_EQ(packed, PackedAs(name, DType::kQ8_0, type)) << format << " " << name;
     }
     EXPECT_LE(MeanDifference(Score(changed, golden.tokens, golden.vocab, kernels::Precision::kFast),
                              Score(changed, golden.tokens, golden.vocab)),
