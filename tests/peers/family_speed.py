@@ -23,10 +23,12 @@ DEV = os.path.join(CHECKOUT, "tools", "dev")
 YARDSTICKS = ["llama-3.2-1b", "llama-3.2-3b", "h2o-danube3-500m"]
 # PanGu-pi was never published: the shape of llama-3.2-1b with its shortcuts and series.
 PANGU_PI = os.path.join("tests", "peers", "pangu_pi.txtpb")
-MODELS = ["qwen2-1.5b", "qwen3-1.7b", "phi-1.5", "phi-3-mini-4k-instruct", "openelm-1.1b", "openelm-3b", "gemma-2b", "gemma-2-2b",
-          "gemma-3-1b", "recurrentgemma-2b", "stablelm-2-1.6b", "gpt2-xl", "cerebras-gpt-1.3b", "pythia-1.4b", "opt-1.3b", "opt-350m",
-          "galactica-1.3b", "bloom-1b1", "olmo-1b", "olmo-2-1b", "dclm-1b", "minicpm-1b", "minicpm3-4b", "mobilellm-1b",
-          "mobillama-0.5b", "minitron-4b", "granite-3.3-2b", "smollm3-3b", "qwen-1.8b", PANGU_PI]
+MODELS = [
+    "qwen2-1.5b", "qwen3-1.7b", "phi-1.5", "phi-3-mini-4k-instruct", "openelm-1.1b", "openelm-3b", "gemma-2b",
+    "gemma-2-2b", "gemma-3-1b", "recurrentgemma-2b", "stablelm-2-zephyr-1.6b", "gpt2-xl", "cerebras-gpt-1.3b",
+    "pythia-1.4b", "opt-1.3b", "opt-350m", "galactica-1.3b", "bloom-1b1", "olmo-1b", "olmo-2-1b", "dclm-1b",
+    "minicpm-1b", "minicpm3-4b", "mobilellm-1b", "mobilellm-ls-350m", "mobillama-0.5b", "minitron-4b",
+    "granite-3.3-2b", "smollm3-3b", "qwen-1.8b", PANGU_PI]
 LEAST = 0.9
 PROMPT, CONTEXT, GENERATED = 512, 16, 32
 
