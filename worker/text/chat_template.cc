@@ -31,7 +31,7 @@ constexpr std::string_view kSpace = " \t\n\v\f\r";
 std::string ChooseBreaker(nlohmann::ordered_json& values, size_t* bytes) {
   bool taken = false;
   size_t longest_row = 0;
-  ChangeTexts(values, [&](const std::string& text) {
+  VisitTexts(values, [&](const std::string& text) {
     *bytes += text.size();
     taken = taken || text.find(kBreakerBorder) != std::string::npos;
     size_t row = 0;
@@ -41,7 +41,6 @@ std::string ChooseBreaker(nlohmann::ordered_json& values, size_t* bytes) {
       longest_row = std::max(longest_row, row);
       at += inner ? kBreakerInner.size() : 1;
     }
-    return text;
   });
   std::string breaker(kBreakerBorder);
   if (taken) {
@@ -66,7 +65,7 @@ class ChatTemplateImpl : public ChatTemplate {
     LINNET_ASSIGN_OR_RETURN(nlohmann::ordered_json values, Values(conversation));
     size_t bytes = 0;
     const std::string breaker = ChooseBreaker(values, &bytes);
-    ChangeTexts(values, [&](const std::string& text) { return BreakUp(text, breaker); });
+    VisitTexts(values, [&](std::string& text) { text = BreakUp(text, breaker); });
     LINNET_ASSIGN_OR_RETURN(const std::string text, RunInProcess(values, bytes));
     return tokenizer_->Encode(text, {.parse_special = true, .add_special = false, .breaker = breaker});
   }

@@ -31,7 +31,7 @@ class ChatTemplate {
   // INVALID_ARGUMENT CHAT_TEMPLATE_FAILED: the template raised an exception (its message is in the status), crashed, or
   // exceeded its bounds (1 MiB + 4 × the conversation of output, 1 s of CPU time, 512 MiB).
   // INVALID_ARGUMENT INVALID_FIELD: a role that could spell a control token, arguments or parameters that are no JSON
-  // object or nest deeper than 64 levels.
+  // object, nest deeper than 64 levels or have more than 1024 members.
   virtual absl::StatusOr<std::vector<TokenId>> Encode(const ChatConversation& conversation) const = 0;
   // The same as text, for people and for comparison with other implementations.
   virtual absl::StatusOr<std::string> Render(const ChatConversation& conversation) const = 0;

@@ -150,6 +150,13 @@ TEST_F(ChatTemplateTest, ArgumentsAndParametersAreJsonObjects) {
   EXPECT_THAT(fields({.messages = {{.role = "user", .content = "x"}}, .tools = {{"a", "", ""}, {"f", "", "x"}}}),
               HasSubstr("tools[1].parameters: must be a JSON object"));
   EXPECT_TRUE(chat->Encode(calling("")).ok());
+  // As many as a request has room for took minutes.
+  std::string many;
+  for (int i = 0; i < 400'000; ++i) many += absl::StrCat(i == 0 ? "" : ",", "\"", i, "\":0");
+  EXPECT_THAT(fields(calling("{" + many + "}")), HasSubstr("has more than 1024 members"));
+  EXPECT_THAT(fields(calling("{\"a\":[{" + many + "}]}")), HasSubstr("has more than 1024 members"));
+  const std::string most = many.substr(0, many.find(",\"1024\""));
+  EXPECT_TRUE(chat->Encode(calling("{" + most + "}")).ok());
 }
 
 TEST_F(ChatTemplateTest, TemplateYieldsControlTokens) {

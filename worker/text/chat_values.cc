@@ -12,16 +12,23 @@ namespace linnet::worker {
 namespace {
 
 using nlohmann::ordered_json;
-using Change = std::function<std::string(const std::string&)>;
+using Visit = std::function<void(std::string&)>;
 
 constexpr int kMaxDepth = 64;
+// An object that keeps its order finds a member by looking at all of them.
+constexpr int kMaxMembers = 1024;
 
 absl::StatusOr<ordered_json> ParseObject(const std::string& text, const std::string& field) {
   if (text.empty()) return ordered_json::object();
   const auto wrong = [&](const char* what) { return base::FieldErrors({{field, what}}); };
   if (base::NestsDeeperThan(text, kMaxDepth)) return wrong("nests deeper than 64 levels");
-  ordered_json object = ordered_json::parse(ReplaceBrokenUtf8(text), nullptr, /*allow_exceptions=*/false);
+  int members = 0;  // those above the bound are not kept
+  const auto keep = [&](int /*depth*/, ordered_json::parse_event_t event, ordered_json& /*parsed*/) {
+    return event != ordered_json::parse_event_t::key || ++members <= kMaxMembers;
+  };
+  ordered_json object = ordered_json::parse(ReplaceBrokenUtf8(text), keep, /*allow_exceptions=*/false);
   if (!object.is_object()) return wrong("must be a JSON object");
+  if (members > kMaxMembers) return wrong("has more than 1024 members, those of inner objects included");
   return object;
 }
 
@@ -56,25 +63,27 @@ absl::StatusOr<ordered_json> ToolValue(const ChatTool& tool, const std::string& 
 }
 
 // All keys and strings in it.
-void ChangeAll(ordered_json& value, const Change& change) {
+void VisitAll(ordered_json& value, const Visit& visit) {
   if (value.is_string()) {
-    value = change(value.get_ref<const std::string&>());
+    visit(value.get_ref<std::string&>());
   } else if (value.is_array()) {
-    for (ordered_json& element : value) ChangeAll(element, change);
+    for (ordered_json& element : value) VisitAll(element, visit);
   } else if (value.is_object()) {
-    ordered_json changed = ordered_json::object();
+    ordered_json visited = ordered_json::object();
     for (auto& [key, member] : value.items()) {
-      ChangeAll(member, change);
-      changed[change(key)] = std::move(member);
+      std::string name = key;
+      visit(name);
+      VisitAll(member, visit);
+      visited[name] = std::move(member);
     }
-    value = std::move(changed);
+    value = std::move(visited);
   }
 }
 
 // Its members of these names, where there are any.
-void ChangeMembers(ordered_json& object, std::initializer_list<const char*> names, const Change& change) {
+void VisitMembers(ordered_json& object, std::initializer_list<const char*> names, const Visit& visit) {
   for (const char* name : names) {
-    if (const auto member = object.find(name); member != object.end()) ChangeAll(*member, change);
+    if (const auto member = object.find(name); member != object.end()) VisitAll(*member, visit);
   }
 }
 
@@ -94,18 +103,18 @@ absl::StatusOr<ordered_json> ChatValues(const ChatConversation& conversation) {
   return values;
 }
 
-void ChangeTexts(ordered_json& values, const Change& change) {
+void VisitTexts(ordered_json& values, const Visit& visit) {
   for (ordered_json& message : values["messages"]) {
-    ChangeMembers(message, {"content", "tool_call_id", "name"}, change);
+    VisitMembers(message, {"content", "tool_call_id", "name"}, visit);
     if (const auto calls = message.find("tool_calls"); calls != message.end()) {
       for (ordered_json& call : *calls) {
-        ChangeMembers(call, {"id"}, change);
-        ChangeMembers(call["function"], {"name", "arguments"}, change);
+        VisitMembers(call, {"id"}, visit);
+        VisitMembers(call["function"], {"name", "arguments"}, visit);
       }
     }
   }
   for (ordered_json& tool : values["tools"]) {
-    ChangeMembers(tool["function"], {"name", "description", "parameters"}, change);
+    VisitMembers(tool["function"], {"name", "description", "parameters"}, visit);
   }
 }
 

@@ -11,12 +11,12 @@
 namespace linnet::worker {
 
 // {"messages": [...], "tools": [...] or null, "documents": null}, as Transformers' apply_chat_template hands it over.
-// Broken UTF-8 is replaced. INVALID_ARGUMENT INVALID_FIELD: arguments or parameters that are no JSON object or nest too
-// deeply.
+// Broken UTF-8 is replaced. INVALID_ARGUMENT INVALID_FIELD: arguments or parameters that are no JSON object, nest too
+// deeply or have too many members.
 absl::StatusOr<nlohmann::ordered_json> ChatValues(const ChatConversation& conversation);
 
-// Replaces every text that users wrote (not roles) by what `change` makes of it: contents, names, ids, and keys and
-// strings within arguments and parameters.
-void ChangeTexts(nlohmann::ordered_json& values, const std::function<std::string(const std::string&)>& change);
+// Shows every text that users wrote (not roles), which may be changed: contents, names, ids, and keys and strings
+// within arguments and parameters.
+void VisitTexts(nlohmann::ordered_json& values, const std::function<void(std::string& text)>& visit);
 
 }  // namespace linnet::worker
