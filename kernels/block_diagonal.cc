@@ -12,6 +12,7 @@
 #include "kernels/simd_targets.h"
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
+#include "kernels/float_vectors-inl.h"
 // clang-format on
 
 #ifndef LINNET_KERNELS_BLOCK_DIAGONAL_ONCE_
@@ -39,12 +40,7 @@ struct BlockDiagonalTable {
 #if LINNET_SIMD_TARGET
 HWY_BEFORE_NAMESPACE();
 namespace linnet::kernels::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
 
-using DF = hn::CappedTag<float, 16>;
-using VF = hn::Vec<DF>;
-constexpr DF df;
-constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(df));
 constexpr int kRowBlock = 4, kVectors = 2;
 
 HWY_INLINE VF LoadWeights(const float* p, size_t n) { return hn::LoadN(df, p, n); }

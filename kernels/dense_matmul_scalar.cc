@@ -10,7 +10,6 @@ namespace {
 
 void MultiplyScalar(const DenseSlice& slice) {
   const DenseLayout& layout = *slice.layout;
-  const OutputSlice& out = slice.out;
   std::vector<float> w(static_cast<size_t>(layout.cols));
   for (int64_t n = slice.begin_tile * kTileRows; n < std::min(slice.end_tile * kTileRows, layout.rows); ++n) {
     UnpackDenseRow(layout, slice.packed + n / kTileRows * layout.tile_bytes, static_cast<int>(n % kTileRows), w.data());
@@ -18,10 +17,7 @@ void MultiplyScalar(const DenseSlice& slice) {
       const float* const x = slice.x.At(r, 0);  // panels are single rows
       float y = 0;
       for (int64_t k = 0; k < layout.cols; ++k) y = std::fma(x[k], w[static_cast<size_t>(k)], y);
-      const int64_t i = n - slice.begin_tile * kTileRows, at = r * out.stride + i;
-      if (out.bias != nullptr) y += out.bias[i];
-      if (out.residual != nullptr) y += out.residual[at];
-      out.y[at] = y;
+      slice.out.Store(r, n - slice.begin_tile * kTileRows, y);
     }
   }
 }

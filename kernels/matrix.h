@@ -118,6 +118,14 @@ struct OutputSlice {
   int64_t stride = 0;
   const float* bias = nullptr;
   const float* residual = nullptr;
+
+  // y[row, i] = sum, with what is added to it; in T.
+  template <class T>
+  void Store(int64_t row, int64_t i, T sum) const {
+    if (bias != nullptr) sum += bias[i];
+    if (residual != nullptr) sum += residual[row * stride + i];
+    y[row * stride + i] = static_cast<float>(sum);
+  }
 };
 
 // One product of a group that shares its input.

@@ -36,11 +36,7 @@ void MultiplyScalar(const QuantSlice& slice) {
           y = std::fma(traits.super ? -(min * static_cast<float>(w.sub_min)) : min, x.scaled_sum, y);
         }
       }
-      const OutputSlice& out = slice.out;
-      const int64_t i = n - slice.begin_tile * kTileRows, at = r * out.stride + i;
-      if (out.bias != nullptr) y += out.bias[i];
-      if (out.residual != nullptr) y += out.residual[at];
-      out.y[at] = y;
+      slice.out.Store(r, n - slice.begin_tile * kTileRows, y);
     }
   }
 }

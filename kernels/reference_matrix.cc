@@ -66,10 +66,7 @@ class ReferenceMatrix : public Matrix {
         const float* const in = x.data() + r * cols();
         double sum = 0;
         for (int64_t k = 0; k < cols(); ++k) sum += static_cast<double>(w[k]) * in[k];
-        const int64_t i = n - begin, at = r * out.stride + i;
-        if (out.bias != nullptr) sum += out.bias[i];
-        if (out.residual != nullptr) sum += out.residual[at];
-        out.y[at] = static_cast<float>(sum);
+        out.Store(r, n - begin, sum);
       }
     }
   }

@@ -13,6 +13,7 @@
 #include "hwy/foreach_target.h"
 #include "hwy/highway.h"
 #include "kernels/exp-inl.h"
+#include "kernels/float_vectors-inl.h"
 // clang-format on
 
 #ifndef LINNET_KERNELS_ROWS_ONCE_
@@ -39,14 +40,6 @@ struct RowTable {
 #if LINNET_SIMD_TARGET
 HWY_BEFORE_NAMESPACE();
 namespace linnet::kernels::HWY_NAMESPACE {
-namespace hn = hwy::HWY_NAMESPACE;
-
-using DF = hn::CappedTag<float, 16>;
-using VF = hn::Vec<DF>;
-constexpr DF df;
-constexpr int64_t kLanes = static_cast<int64_t>(hn::MaxLanes(df));
-
-HWY_INLINE size_t Count(int64_t i, int64_t n) { return static_cast<size_t>(std::min(kLanes, n - i)); }
 
 double SumSquares(const float* x, float mean, int64_t n) {
   const VF mean_v = hn::Set(df, mean);

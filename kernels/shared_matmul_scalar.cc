@@ -29,11 +29,7 @@ void MultiplyScalar(const QuantSlice& slice) {
         y = std::fma(static_cast<float>(dot), scale, y);
       }
       if (layout.type == kInt8) y *= F32FromF16(w.d);
-      const OutputSlice& out = slice.out;
-      const int64_t i = n - slice.begin_tile * kTileRows, at = r * out.stride + i;
-      if (out.bias != nullptr) y += out.bias[i];
-      if (out.residual != nullptr) y += out.residual[at];
-      out.y[at] = y;
+      slice.out.Store(r, n - slice.begin_tile * kTileRows, y);
     }
   }
 }

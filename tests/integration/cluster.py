@@ -189,6 +189,16 @@ class Cluster:
         assert not failures, "\n".join(failures)
 
 
+# The command line's exit codes.
+DONE, FAILED, USAGE, NOT_FOUND, REFUSED, UNREACHABLE = range(6)
+
+
+def data(done):
+    """What a run of the command line with -o json says, which must have succeeded."""
+    assert done.returncode == DONE, done.stderr
+    return json.loads(done.stdout)
+
+
 def linnet(*args, input=None, timeout=120, env=None):
     """Runs the command line; standard input is empty unless given."""
     done = subprocess.run(

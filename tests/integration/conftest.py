@@ -31,6 +31,17 @@ def own_cluster(tmp_path):
         own.stop()
 
 
+@pytest.fixture(scope="module")
+def registry_only(tmp_path_factory):
+    """A registry without models, which a file's tests may change; no other process."""
+    one = Cluster(tmp_path_factory.mktemp("registry"))
+    one.registry.start()
+    try:
+        yield one
+    finally:
+        one.registry.stop()
+
+
 @pytest.fixture(scope="session")
 def api(cluster):
     with Api(cluster.gateway.address()) as gateway_api:

@@ -1,31 +1,13 @@
 """`linnet plan`, where models come from, and pruning: the command line against files and a registry."""
 
-import json
 import pathlib
 
 import pytest
-from cluster import MODEL_FILE, Cluster, linnet
+from cluster import DONE, MODEL_FILE, NOT_FOUND, REFUSED, UNREACHABLE, USAGE, data, linnet
 
-DONE, FAILED, USAGE, NOT_FOUND, REFUSED, UNREACHABLE = range(6)
 GOLDEN = pathlib.Path(__file__).parent.parent / "golden"
 TINY = GOLDEN / "tiny" / "llama.gguf"
 NO_REGISTRY = "--registry=127.0.0.1:1"
-
-
-@pytest.fixture(scope="module")
-def registry(tmp_path_factory):
-    """A registry without models; no other process."""
-    one = Cluster(tmp_path_factory.mktemp("registry"))
-    one.registry.start()
-    try:
-        yield one
-    finally:
-        one.registry.stop()
-
-
-def data(done):
-    assert done.returncode == DONE, done.stderr
-    return json.loads(done.stdout)
 
 
 def test_plan_needs_no_server_for_a_model_of_the_catalogue():
@@ -52,12 +34,12 @@ def test_plan_says_what_is_not_verified():
     assert done.returncode == DONE and "Not verified: layers, model_dim" in done.stderr
 
 
-def test_plan_says_what_is_wrong(registry):
+def test_plan_says_what_is_wrong(registry_only):
     unknown = linnet("plan", "qwen2-1.5", NO_REGISTRY)
     assert unknown.returncode == NOT_FOUND
     for word in ("qwen2-1.5'", "nearest: qwen2-1.5b", "does not answer", "linnet plan"):
         assert word in unknown.stderr, unknown.stderr
-    assert "nor in the registry" in registry.cli("plan", "no-such-model-at-all").stderr
+    assert "nor in the registry" in registry_only.cli("plan", "no-such-model-at-all").stderr
     assert linnet("plan", "Not A Model", NO_REGISTRY).returncode == NOT_FOUND
     for args, words in (
         (("qwen2-1.5b", "--variant", "q3_k_m"), ["q3_k_m", "q4_k_m"]),
@@ -72,7 +54,7 @@ def test_plan_says_what_is_wrong(registry):
     assert linnet("plan", "none.gguf").returncode == NOT_FOUND
 
 
-def test_the_plan_of_a_file_is_what_loading_takes(registry):
+def test_the_plan_of_a_file_is_what_loading_takes(registry_only):
     plan = data(linnet("plan", MODEL_FILE, "--context", "512", "-o", "json"))["plans"][0]
     bench = data(
         linnet("bench", "--model", MODEL_FILE, "--prompt-tokens", "512", "--gen-tokens", "8", "--repetitions", "1", "-o", "json")
@@ -82,13 +64,13 @@ def test_the_plan_of_a_file_is_what_loading_takes(registry):
     assert plan["kv_bytes"] == 512 * bench["kv_bytes_per_token"]
     assert plan["total_bytes"] == pytest.approx(bench["peak_rss_bytes"], rel=0.2)  # a small model: mostly the process
     # As the registry knows it.
-    assert registry.cli("model", "import", MODEL_FILE, "--name", "planned").returncode == DONE
-    known = data(registry.cli("plan", "planned", "--context", "512", "-o", "json"))
+    assert registry_only.cli("model", "import", MODEL_FILE, "--name", "planned").returncode == DONE
+    known = data(registry_only.cli("plan", "planned", "--context", "512", "-o", "json"))
     assert known["source"] == "registry" and known["plans"][0]["variant"] == "q4_1"
     assert known["plans"][0]["kv_bytes"] == plan["kv_bytes"]
     assert known["plans"][0]["total_bytes"] == pytest.approx(plan["total_bytes"], rel=0.01)
-    assert registry.cli("plan", "planned/q9").returncode == NOT_FOUND
-    assert registry.cli("plan", "planned/q4_1").returncode == DONE
+    assert registry_only.cli("plan", "planned/q9").returncode == NOT_FOUND
+    assert registry_only.cli("plan", "planned/q4_1").returncode == DONE
     # Without its weights: as the catalogue does.
     shape = data(linnet("plan", "smollm2-135m", "--variant", "q8_0", "--context", "512", "-o", "json"))["plans"][0]
     same = data(linnet("plan", MODEL_FILE, "--variant", "q8_0", "--context", "512", "-o", "json"))["plans"][0]
@@ -96,27 +78,27 @@ def test_the_plan_of_a_file_is_what_loading_takes(registry):
 
 
 @pytest.mark.parametrize("tiny", ["gemma2", "minicpm3", "mobilellm", "mobillama", "opt_350m", "recurrentgemma"])
-def test_the_registry_plans_windows_latents_and_states_as_the_file_does(registry, tiny):
+def test_the_registry_plans_windows_latents_and_states_as_the_file_does(registry_only, tiny):
     path = GOLDEN / "tiny" / f"{tiny}.gguf"
-    assert registry.cli("model", "import", path, "--name", f"tiny-{tiny}").returncode == DONE
+    assert registry_only.cli("model", "import", path, "--name", f"tiny-{tiny}").returncode == DONE
     for cache in ("f16", "q8_0"):
         args = ("--kv-cache-type", cache, "-o", "json")
         of_file = data(linnet("plan", path, *args))["plans"][0]
-        known = data(registry.cli("plan", f"tiny-{tiny}", *args))["plans"][0]
+        known = data(registry_only.cli("plan", f"tiny-{tiny}", *args))["plans"][0]
         for part in ("context_tokens", "kv_bytes", "scratch_bytes"):
             assert known[part] == of_file[part], part
-    fit = data(registry.cli("resolve", f"tiny-{tiny}", "--profile", "raspberry-pi-5-8gb", "-o", "json"))["fits"][0]
+    fit = data(registry_only.cli("resolve", f"tiny-{tiny}", "--profile", "raspberry-pi-5-8gb", "-o", "json"))["fits"][0]
     assert fit["scratch_bytes"] == known["scratch_bytes"] + known["process_bytes"]
-    shape = registry.cli("model", "show", f"tiny-{tiny}").stdout
+    shape = registry_only.cli("model", "show", f"tiny-{tiny}").stdout
     assert ("recurrent, a state of" in shape) == (tiny == "recurrentgemma"), shape
 
 
-def test_lineage_is_imported_updated_and_drawn(registry, tmp_path):
+def test_lineage_is_imported_updated_and_drawn(registry_only, tmp_path):
     card = tmp_path / "README.md"
     card.write_text(
         "---\nlicense: mit\nbase_model: HuggingFaceTB/SmolLM2-135M\ndatasets:\n- HuggingFaceFW/fineweb-edu\n---\n# Tiny\n"
     )
-    cli = registry.cli
+    cli = registry_only.cli
     imported = data(
         cli("model", "import", TINY, "--name", "tiny", "--card", card, "--teacher", "big", "--dataset", "FineWeb Edu",
             "--dataset", "DCLM", "-o", "json")
@@ -147,26 +129,26 @@ def test_lineage_is_imported_updated_and_drawn(registry, tmp_path):
     assert broken.returncode == USAGE and "README.md: line" in broken.stderr
 
 
-def test_prune_is_better_than_chance_and_known_to_the_registry(registry, tmp_path):
+def test_prune_is_better_than_chance_and_known_to_the_registry(registry_only, tmp_path):
     lines = (GOLDEN / "text_ordinary.txt").read_text(encoding="utf-8").splitlines(keepends=True)
     calibration, other = tmp_path / "calibration.txt", tmp_path / "other.txt"
     calibration.write_text("".join(lines[::2]), encoding="utf-8")
     other.write_text("".join(lines[1::2]), encoding="utf-8")
     made = tmp_path / "made.gguf"
     args = ("variant", "prune", MODEL_FILE, "--ffn-keep", "0.75", "--calibration", calibration, "--perplexity-text", other)
-    report = data(registry.cli(*args, "--output-file", made, "--model", "pruned", "-o", "json"))
+    report = data(registry_only.cli(*args, "--output-file", made, "--model", "pruned", "-o", "json"))
     assert report["size_bytes"] == made.stat().st_size
     assert report["parameters_before"] - report["parameters"] == 30 * 3 * 576 * 384
     assert (report["copied_tensors"], report["requantized_tensors"]) == (60, 30)
     perplexity = report["perplexity"]
     print(perplexity)
     assert perplexity["before"] < perplexity["after"] < perplexity["random"] / 2
-    shown = data(registry.cli("model", "show", "pruned", "-o", "json"))
+    shown = data(registry_only.cli("model", "show", "pruned", "-o", "json"))
     assert shown["architecture"]["layer_shapes"][0]["ffn_dim"] == 1152
     assert shown["lineage"]["pruned_from"] == MODEL_FILE.name
     assert shown["lineage"]["pruning"]["method"] == "activations"
     assert shown["lineage"]["pruning"]["ffn_widths"] == [1152] * 30
-    assert f"pruned from {MODEL_FILE.name}" in registry.cli("model", "lineage", "pruned").stdout
+    assert f"pruned from {MODEL_FILE.name}" in registry_only.cli("model", "lineage", "pruned").stdout
 
 
 def test_prune_says_what_is_wrong(tmp_path):

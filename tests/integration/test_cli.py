@@ -11,26 +11,8 @@ import signal
 import subprocess
 import time
 
-import pytest
-from cluster import CLI, MODEL, MODEL_FILE, SLOWNESS, VARIANT, Cluster, environment, linnet, wait_for
-
-DONE, FAILED, USAGE, NOT_FOUND, REFUSED, UNREACHABLE = range(6)
-
-
-@pytest.fixture(scope="module")
-def registry_only(tmp_path_factory):
-    """A registry with the model, which tests may change; no other process."""
-    one = Cluster(tmp_path_factory.mktemp("registry"))
-    one.registry.start()
-    try:
-        yield one
-    finally:
-        one.registry.stop()
-
-
-def data(done):
-    assert done.returncode == DONE, done.stderr
-    return json.loads(done.stdout)
+from cluster import (
+    CLI, DONE, FAILED, MODEL, MODEL_FILE, NOT_FOUND, REFUSED, SLOWNESS, UNREACHABLE, USAGE, VARIANT, data, environment, linnet, wait_for)
 
 
 def test_import_describes_the_file(cluster):

@@ -37,15 +37,6 @@ int64_t CountOr(const worker::GgufFile& file, std::string_view key, int64_t fall
   return count.ok() ? std::clamp<int64_t>(*count, 0, kMaxListed) : 0;
 }
 
-void AddDataset(const catalog::v1::Catalog& catalog, std::string_view name, v1::Lineage* lineage) {
-  const std::string id = registry::DatasetId(catalog, Bounded(ModelReferenceFrom(name)));
-  const auto& have = lineage->datasets();
-  if (id.empty() || lineage->datasets_size() == kMaxListed || std::find(have.begin(), have.end(), id) != have.end()) {
-    return;
-  }
-  lineage->add_datasets(id);
-}
-
 // "linnet.prune.*", as written by `linnet variant prune`.
 void ReadPruning(const worker::GgufFile& file, v1::Lineage* lineage) {
   const std::string method = TextOr(file, "linnet.prune.method");
@@ -87,6 +78,15 @@ std::string ModelReferenceFrom(std::string_view text) {
     while (name.ends_with('/')) name.remove_suffix(1);
   }
   return std::string(name);
+}
+
+void AddDataset(const catalog::v1::Catalog& catalog, std::string_view name, v1::Lineage* lineage) {
+  const std::string id = registry::DatasetId(catalog, Bounded(ModelReferenceFrom(name)));
+  const auto& have = lineage->datasets();
+  if (id.empty() || lineage->datasets_size() == kMaxListed || std::find(have.begin(), have.end(), id) != have.end()) {
+    return;
+  }
+  lineage->add_datasets(id);
 }
 
 Origin OriginOfFile(const worker::GgufFile& file, const catalog::v1::Catalog& catalog) {

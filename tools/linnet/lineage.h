@@ -41,6 +41,9 @@ struct OriginOptions {
 // --license, --base-model, --base-model-relation, --teacher, --pruned-from, --dataset, --merged-model
 void AddOriginOptions(CLI::App* command, OriginOptions& options);
 
+// Adds training data under the catalogue's name, once, and no more than the registry keeps.
+void AddDataset(const catalog::v1::Catalog& catalog, std::string_view name, registry::v1::Lineage* lineage);
+
 // "https://huggingface.co/HuggingFaceTB/SmolLM2-135M" -> "HuggingFaceTB/SmolLM2-135M"; other texts as they are, without
 // spaces around them.
 std::string ModelReferenceFrom(std::string_view text);

@@ -12,7 +12,6 @@
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "base/utf8.h"
-#include "registry/catalog/model_catalog.h"
 
 namespace linnet::cli {
 namespace {
@@ -80,11 +79,7 @@ Origin OriginOf(const YAML::Node& card, const catalog::v1::Catalog& catalog) {
   if (bases.size() > 1 && origin.lineage.base_model_relation().empty()) {
     origin.lineage.set_base_model_relation("merge");
   }
-  for (const std::string& name : Texts(card["datasets"])) {
-    const std::string id = registry::DatasetId(catalog, name);
-    const auto& have = origin.lineage.datasets();
-    if (std::find(have.begin(), have.end(), id) == have.end()) origin.lineage.add_datasets(id);
-  }
+  for (const std::string& name : Texts(card["datasets"])) AddDataset(catalog, name, &origin.lineage);
   return origin;
 }
 

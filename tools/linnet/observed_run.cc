@@ -1,11 +1,13 @@
 #include "tools/linnet/observed_run.h"
 
 #include <algorithm>
+#include <filesystem>
 #include <memory>
 #include <utility>
 #include <vector>
 
 #include "base/error.h"
+#include "base/sha256.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "kernels/matrix.h"
@@ -51,10 +53,7 @@ class ObservedMatrix : public Matrix {
                      int64_t end) const override {
     for (int64_t r = 0; r < x.rows(); ++r) {
       for (int64_t i = 0; i < end - begin; ++i) {
-        float y = y_[static_cast<size_t>(r * rows() + begin + i)];
-        if (out.bias != nullptr) y += out.bias[i];
-        if (out.residual != nullptr) y += out.residual[r * out.stride + i];
-        out.y[r * out.stride + i] = y;
+        out.Store(r, i, y_[static_cast<size_t>(r * rows() + begin + i)]);
       }
     }
   }
@@ -108,6 +107,11 @@ absl::StatusOr<std::vector<worker::TokenId>> Tokens(const worker::GgufFile& file
 }
 
 }  // namespace
+
+std::string DescribeText(const std::string& path, const std::string& text, int64_t tokens) {
+  return base::StrCat(std::filesystem::path(path).filename().string(), " (", tokens, " tokens, ", base::Sha256Of(text),
+                      ")");
+}
 
 absl::StatusOr<int64_t> RunObserved(const worker::GgufFile& file, const ObservedText& text, MatrixObserver& observer,
                                     kernels::ThreadPool& pool) {

@@ -29,6 +29,9 @@ struct ObservedText {
   std::stop_token stop;
 };
 
+// "text.txt (1921 tokens, sha256:...)": what is written down of a text that a model ran over.
+std::string DescribeText(const std::string& path, const std::string& text, int64_t tokens);
+
 // Loads the model (its whole weights in memory) and runs it over the text, in sequences of at most 512 tokens and over
 // at most 64 Ki tokens; returns how many it were. Observers are called on this thread. INVALID_ARGUMENT where the text
 // has less than 16 tokens, or the model is not one that Linnet runs; CANCELLED.

@@ -4,7 +4,6 @@
 #include <unistd.h>
 
 #include <algorithm>
-#include <filesystem>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -15,12 +14,11 @@
 #include "base/cpu_budget.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "base/sha256.h"
 #include "base/status_macros.h"
-#include "base/version.h"
 #include "kernels/thread_pool.h"
 #include "tools/linnet/find_source.h"
 #include "tools/linnet/interrupts.h"
+#include "tools/linnet/observed_run.h"
 #include "tools/linnet/output.h"
 #include "tools/linnet/progress.h"
 #include "tools/linnet/proto_json.h"
@@ -29,13 +27,13 @@
 #include "tools/linnet/prune_scores.h"
 #include "tools/linnet/publish_file.h"
 #include "tools/linnet/score.h"
+#include "tools/linnet/work_files.h"
 #include "worker/model/family.h"
 
 namespace linnet::cli {
 namespace {
 
 namespace v1 = registry::v1;
-namespace fs = std::filesystem;
 
 constexpr size_t kPerplexityTokens = 2048;
 
@@ -61,12 +59,7 @@ absl::Status CheckOptions(const Options& options, const Source& source) {
         absl::StrCat("say where the result goes: --output-file FILE, or --model MODEL to publish it in the registry",
                      source.model.empty() ? "" : absl::StrCat(" (it has another shape than ", source.model, ")")));
   }
-  std::error_code error;
-  if (!options.output_file.empty() && !options.replace && fs::exists(options.output_file, error)) {
-    return base::Error(absl::StatusCode::kAlreadyExists, "RESOURCE_EXISTS",
-                       absl::StrCat(options.output_file, " exists already"), {{"resource", options.output_file}});
-  }
-  return absl::OkStatus();
+  return options.output_file.empty() ? absl::OkStatus() : CheckMayWrite(options.output_file, options.replace);
 }
 
 // One after the other through the steps; what they have in common.
@@ -91,8 +84,7 @@ class Pruner {
                                      .progress = [&](uint64_t done, uint64_t total) { progress.Update(done, total); },
                                      .stop = stop_.get_token()},
                                     pool_));
-    calibration_ = absl::StrCat(fs::path(options_.calibration).filename().string(), " (", scores_.tokens, " tokens, ",
-                                base::Sha256Of(text), ")");
+    calibration_ = DescribeText(options_.calibration, text, scores_.tokens);
     return absl::OkStatus();
   }
 
@@ -162,16 +154,12 @@ absl::StatusOr<Perplexities> Compare(const CommandContext& context, const Option
 
 absl::StatusOr<v1::Variant> Publish(const CommandContext& context, const Options& options, const Source& source,
                                     const std::string& path) {
-  LINNET_ASSIGN_OR_RETURN(FileDescription described, DescribeModelFile(path, options.naming));
-  LINNET_ASSIGN_OR_RETURN(const std::string digest, DigestFile(path, context.quiet));
-  v1::Variant& variant = described.variant;
-  variant.mutable_blobs(0)->set_digest(digest);
-  if (options.output_file.empty()) {
-    variant.mutable_blobs(0)->set_file_name(absl::StrCat(options.naming.model, ".", variant.quantization(), ".gguf"));
-  }
-  variant.set_source(absl::StrCat("linnet ", base::kVersion, " variant prune of ", source.name));
-  LINNET_ASSIGN_OR_RETURN(const auto published, PublishFile(context, path, described, options.replace));
-  return published.variant();
+  return PublishMadeFile(context,
+                         {.path = path,
+                          .naming = options.naming,
+                          .named = !options.output_file.empty(),
+                          .how = absl::StrCat("variant prune of ", source.name)},
+                         options.replace);
 }
 
 uint64_t Parameters(const worker::GgufFile& file) {

@@ -8,6 +8,7 @@
 #include "base/sha256.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "base/version.h"
 #include "registry/catalog/model_catalog.h"
 #include "registry/client/variant_memory.h"
 #include "tools/linnet/connect.h"
@@ -64,6 +65,20 @@ absl::StatusOr<registry::v1::PublishVariantResponse> PublishFile(const CommandCo
                                             [&](uint64_t done, uint64_t total) { progress.Update(done, total); }));
   progress.Finish();
   return client->PublishVariant(described.model, described.variant, replace);
+}
+
+absl::StatusOr<registry::v1::Variant> PublishMadeFile(const CommandContext& context, const MadeFile& made,
+                                                      bool replace) {
+  LINNET_ASSIGN_OR_RETURN(FileDescription described, DescribeModelFile(made.path, made.naming));
+  LINNET_ASSIGN_OR_RETURN(const std::string digest, DigestFile(made.path, context.quiet));
+  registry::v1::Variant& variant = described.variant;
+  variant.mutable_blobs(0)->set_digest(digest);
+  if (!made.named) {
+    variant.mutable_blobs(0)->set_file_name(base::StrCat(made.naming.model, ".", variant.quantization(), ".gguf"));
+  }
+  variant.set_source(base::StrCat("linnet ", base::kVersion, " ", made.how));
+  LINNET_ASSIGN_OR_RETURN(const auto published, PublishFile(context, made.path, described, replace));
+  return published.variant();
 }
 
 }  // namespace linnet::cli

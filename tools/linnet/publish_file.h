@@ -1,4 +1,4 @@
-// A GGUF file on its way into the registry: what `model import` and `variant quantize` share.
+// A GGUF file on its way into the registry: what `model import`, `variant quantize` and `variant prune` share.
 #pragma once
 
 #include <string>
@@ -21,5 +21,15 @@ absl::StatusOr<std::string> DigestFile(const std::string& path, bool quiet);
 // Uploads the blob (a progress bar again) and publishes model and variant in one write. `described` has the digest.
 absl::StatusOr<registry::v1::PublishVariantResponse> PublishFile(const CommandContext& context, const std::string& path,
                                                                  const FileDescription& described, bool replace);
+
+// A file that this program made of another one.
+struct MadeFile {
+  std::string path;
+  Naming naming;
+  bool named = false;  // by who asked for it; else the registry has MODEL.QUANTIZATION.gguf
+  std::string how;     // "variant prune of models/..."
+};
+absl::StatusOr<registry::v1::Variant> PublishMadeFile(const CommandContext& context, const MadeFile& made,
+                                                      bool replace);
 
 }  // namespace linnet::cli

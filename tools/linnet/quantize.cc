@@ -3,7 +3,6 @@
 
 #include <unistd.h>
 
-#include <filesystem>
 #include <memory>
 #include <utility>
 #include <vector>
@@ -15,13 +14,12 @@
 #include "base/cpu_budget.h"
 #include "base/error.h"
 #include "base/file.h"
-#include "base/sha256.h"
 #include "base/status_macros.h"
-#include "base/version.h"
 #include "kernels/thread_pool.h"
 #include "tools/linnet/calibrate.h"
 #include "tools/linnet/find_source.h"
 #include "tools/linnet/interrupts.h"
+#include "tools/linnet/observed_run.h"
 #include "tools/linnet/output.h"
 #include "tools/linnet/progress.h"
 #include "tools/linnet/proto_json.h"
@@ -33,7 +31,6 @@ namespace linnet::cli {
 namespace {
 
 namespace v1 = registry::v1;
-namespace fs = std::filesystem;
 
 struct Options {
   std::string source, format, output_file, calibration;
@@ -45,12 +42,6 @@ struct Options {
 
 absl::Status CheckOutput(const Options& options) {
   return options.output_file.empty() ? absl::OkStatus() : CheckMayWrite(options.output_file, options.replace);
-}
-
-// "text.txt (1921 tokens, sha256:...)"
-std::string DescribeCalibration(const Options& options, const std::string& text, int64_t tokens) {
-  return absl::StrCat(fs::path(options.calibration).filename().string(), " (", tokens, " tokens, ",
-                      base::Sha256Of(text), ")");
 }
 
 // `calibration`: gets how the weights were calibrated; "" where they were not.
@@ -75,7 +66,7 @@ absl::StatusOr<QuantizeReport> Run(const CommandContext& context, const Options&
                                .stop = stop.get_token()},
                               pool));
     job.importances = &calibrated.importances;
-    job.calibration = *calibration = DescribeCalibration(options, text, calibrated.tokens);
+    job.calibration = *calibration = DescribeText(options.calibration, text, calibrated.tokens);
   }
   Progress progress("quantizing", context.quiet);
   job.format = &format;
@@ -91,18 +82,13 @@ absl::StatusOr<v1::Variant> Publish(const CommandContext& context, const Options
                                     const std::string& calibration) {
   Naming naming = options.naming;
   if (naming.model.empty()) naming.model = source.model;
-  LINNET_ASSIGN_OR_RETURN(FileDescription described, DescribeModelFile(path, naming));
-  LINNET_ASSIGN_OR_RETURN(const std::string digest, DigestFile(path, context.quiet));
-  v1::Variant& variant = described.variant;
-  variant.mutable_blobs(0)->set_digest(digest);
-  if (options.output_file.empty()) {
-    variant.mutable_blobs(0)->set_file_name(absl::StrCat(naming.model, ".", std::string(format.name), ".gguf"));
-  }
-  variant.set_source(absl::StrCat("linnet ", base::kVersion, " variant quantize of ", source.name, " to ",
-                                  std::string(format.name), calibration.empty() ? "" : ", calibrated on ",
-                                  calibration));
-  LINNET_ASSIGN_OR_RETURN(const auto published, PublishFile(context, path, described, options.replace));
-  return published.variant();
+  return PublishMadeFile(context,
+                         {.path = path,
+                          .naming = naming,
+                          .named = !options.output_file.empty(),
+                          .how = absl::StrCat("variant quantize of ", source.name, " to ", std::string(format.name),
+                                              calibration.empty() ? "" : ", calibrated on ", calibration)},
+                         options.replace);
 }
 
 absl::Status Quantize(const CommandContext& context, const Options& options) {

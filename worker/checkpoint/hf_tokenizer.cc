@@ -15,6 +15,7 @@
 #include "worker/checkpoint/pre_tokenizer_name.h"
 #include "worker/checkpoint/special_tokens.h"
 #include "worker/checkpoint/tiktoken_ranks.h"
+#include "worker/gguf/token_kind.h"
 #include "worker/text/added_token_rules.h"
 #include "worker/text/sentencepiece_model.h"
 
@@ -27,9 +28,6 @@ using nlohmann::json;
 constexpr uint64_t kMaxTokenizerBytes = 128 << 20;
 constexpr uint64_t kMaxMergesBytes = 64 << 20;
 constexpr int kQwenExtraTokens = 205;
-
-// Whether a vocabulary entry spells a byte, as SentencePiece does: <0x0A>.
-bool SpellsByte(std::string_view text) { return text.size() == 6 && text.starts_with("<0x") && text.back() == '>'; }
 
 class TokenizerReader {
  public:

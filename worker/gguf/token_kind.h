@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <string_view>
 
 namespace linnet::worker {
 
@@ -14,5 +15,10 @@ enum class TokenKind : uint8_t {
   kUnused = 5,
   kByte = 6,
 };
+
+// Whether a piece spells a byte, as SentencePiece does: <0x0A>.
+inline bool SpellsByte(std::string_view piece) {
+  return piece.size() == 6 && piece.starts_with("<0x") && piece.ends_with('>');
+}
 
 }  // namespace linnet::worker

@@ -56,24 +56,13 @@ std::optional<Charsmap::Rule> Charsmap::RuleAt(size_t bytes, uint32_t offset) co
   return Rule{.bytes = bytes, .replacement = rest.substr(0, rest.find('\0'))};
 }
 
-std::optional<Charsmap::Rule> Charsmap::Longest(std::string_view text) const {
+std::optional<Charsmap::Rule> Charsmap::Find(std::string_view text, bool longest) const {
   size_t bytes = 0;
   uint32_t offset = 0;
   ForEachPrefix(text, [&](size_t n, uint32_t value) {
     bytes = n;
     offset = value;
-    return true;
-  });
-  return RuleAt(bytes, offset);
-}
-
-std::optional<Charsmap::Rule> Charsmap::Shortest(std::string_view text) const {
-  size_t bytes = 0;
-  uint32_t offset = 0;
-  ForEachPrefix(text, [&](size_t n, uint32_t value) {
-    bytes = n;
-    offset = value;
-    return false;
+    return longest;
   });
   return RuleAt(bytes, offset);
 }

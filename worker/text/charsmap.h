@@ -28,10 +28,11 @@ class Charsmap {
 
   bool empty() const { return units_.empty(); }
   // The rule for the longest, or the shortest, beginning of `text` that has one.
-  std::optional<Rule> Longest(std::string_view text) const;
-  std::optional<Rule> Shortest(std::string_view text) const;
+  std::optional<Rule> Longest(std::string_view text) const { return Find(text, /*longest=*/true); }
+  std::optional<Rule> Shortest(std::string_view text) const { return Find(text, /*longest=*/false); }
 
  private:
+  std::optional<Rule> Find(std::string_view text, bool longest) const;
   template <typename Visit>  // visit(bytes, offset) -> go on?
   void ForEachPrefix(std::string_view text, Visit visit) const;
   std::optional<Rule> RuleAt(size_t bytes, uint32_t offset) const;

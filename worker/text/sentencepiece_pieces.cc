@@ -5,7 +5,6 @@
 #include <utility>
 
 #include "absl/strings/str_cat.h"
-#include "absl/strings/str_format.h"
 #include "base/status_macros.h"
 #include "worker/text/sentencepiece_normalizer.h"
 
@@ -42,12 +41,11 @@ void SentencePieces::SpellTokens() {
     if (kind == TokenKind::kUnknown && unknown_ < 0) unknown_ = id;
     bytes_.push_back(kind == TokenKind::kNormal || kind == TokenKind::kUnused ? WithSpaces(text) : text);
   }
-  token_of_byte_.fill(-1);
-  for (int b = 0; b < 256; ++b) {
-    const TokenId id = tokens_.TokenOfText(absl::StrFormat("<0x%02X>", b));
-    if (id < 0 || tokens_.kind(id) != TokenKind::kByte) continue;
-    token_of_byte_[static_cast<size_t>(b)] = id;
-    bytes_[static_cast<size_t>(id)] = std::string(1, static_cast<char>(b));
+  token_of_byte_ = tokens_.BytePieces();
+  for (size_t b = 0; b < token_of_byte_.size(); ++b) {
+    TokenId& id = token_of_byte_[b];
+    if (id >= 0 && tokens_.kind(id) != TokenKind::kByte) id = -1;
+    if (id >= 0) bytes_[static_cast<size_t>(id)] = std::string(1, static_cast<char>(b));
   }
 }
 

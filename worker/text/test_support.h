@@ -48,6 +48,25 @@ struct TokenizerFile {
   std::unique_ptr<Tokenizer> tokenizer;
 };
 
+// Of the bytes of a GGUF file.
+inline TokenizerFile OpenTokenizer(std::string bytes) {
+  TokenizerFile made{.bytes = std::move(bytes)};
+  auto file = GgufFile::Parse(BytesOf(made.bytes), "model.gguf");
+  CHECK_OK(file.status());
+  made.file = std::move(file).value();
+  auto tokenizer = Tokenizer::FromGguf(*made.file);
+  CHECK_OK(tokenizer.status());
+  made.tokenizer = std::move(tokenizer).value();
+  return made;
+}
+
+// Why there is none in them.
+inline absl::Status TokenizerError(const std::string& bytes) {
+  const auto file = GgufFile::Parse(BytesOf(bytes), "model.gguf");
+  CHECK_OK(file.status());
+  return Tokenizer::FromGguf(**file).status();
+}
+
 // GPT-2's printable character for a byte, as in tokenizer.ggml.tokens.
 inline std::string ByteText(int byte) {
   static const auto* texts = [] {
@@ -99,22 +118,8 @@ class VocabularyBuilder {
     if (!scores.empty()) w.F32s("tokenizer.ggml.scores", scores);
     return w.Build();
   }
-  absl::Status Error() const {
-    const std::string bytes = Bytes();
-    auto file = GgufFile::Parse(BytesOf(bytes), "vocabulary.gguf");
-    CHECK_OK(file.status());
-    return Tokenizer::FromGguf(**file).status();
-  }
-  TokenizerFile Build() const {
-    TokenizerFile made{.bytes = Bytes()};
-    auto file = GgufFile::Parse(BytesOf(made.bytes), "vocabulary.gguf");
-    CHECK_OK(file.status());
-    made.file = std::move(file).value();
-    auto tokenizer = Tokenizer::FromGguf(*made.file);
-    CHECK_OK(tokenizer.status());
-    made.tokenizer = std::move(tokenizer).value();
-    return made;
-  }
+  absl::Status Error() const { return TokenizerError(Bytes()); }
+  TokenizerFile Build() const { return OpenTokenizer(Bytes()); }
 
   std::string model = "gpt2";
   std::string pre = "smollm";

@@ -6,6 +6,7 @@
 
 #include "absl/strings/escaping.h"
 #include "absl/strings/str_cat.h"
+#include "absl/strings/str_format.h"
 #include "base/error.h"
 #include "base/status_macros.h"
 
@@ -106,6 +107,12 @@ absl::Status Vocabulary::ReadSpecialIds(const GgufFile& file) {
 TokenId Vocabulary::TokenOfText(std::string_view text) const {
   const auto it = by_text_.find(text);
   return it == by_text_.end() ? -1 : it->second;
+}
+
+std::array<TokenId, 256> Vocabulary::BytePieces() const {
+  std::array<TokenId, 256> pieces;
+  for (size_t b = 0; b < pieces.size(); ++b) pieces[b] = TokenOfText(absl::StrFormat("<0x%02X>", b));
+  return pieces;
 }
 
 }  // namespace linnet::worker

@@ -2,6 +2,7 @@
 // Internal to worker/text.
 #pragma once
 
+#include <array>
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <cstdint>
 #include <string>
@@ -34,6 +35,8 @@ class Vocabulary {
   // As the file spells it.
   const std::string& text(TokenId id) const { return texts_[static_cast<size_t>(id)]; }
   TokenId TokenOfText(std::string_view text) const;  // -1: none
+  // Of <0x00> to <0xFF>, in which SentencePiece spells bytes; -1: none.
+  std::array<TokenId, 256> BytePieces() const;
 
   // Control, unknown and user-defined tokens, longest text first.
   const std::vector<TokenId>& special_tokens() const { return special_tokens_; }

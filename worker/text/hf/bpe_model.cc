@@ -4,7 +4,6 @@
 #include <boost/unordered/unordered_flat_map.hpp>
 #include <utility>
 
-#include "absl/strings/str_format.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "worker/text/bpe_merges.h"
@@ -26,11 +25,11 @@ struct BpeOptions {
 class BpeModel : public Model {
  public:
   BpeModel(const Vocabulary& vocabulary, BpeMerges merges, BpeOptions options, TokenId unknown)
-      : vocabulary_(vocabulary), merges_(std::move(merges)), options_(std::move(options)), unknown_(unknown) {
-    for (int b = 0; b < 256; ++b) {
-      token_of_byte_[static_cast<size_t>(b)] = vocabulary_.TokenOfText(absl::StrFormat("<0x%02X>", b));
-    }
-  }
+      : vocabulary_(vocabulary),
+        merges_(std::move(merges)),
+        options_(std::move(options)),
+        unknown_(unknown),
+        token_of_byte_(vocabulary.BytePieces()) {}
 
   void Encode(std::string_view word, std::vector<TokenId>& out) const override {
     if (options_.ignore_merges) {
@@ -78,7 +77,7 @@ class BpeModel : public Model {
   const BpeMerges merges_;
   const BpeOptions options_;
   const TokenId unknown_;
-  std::array<TokenId, 256> token_of_byte_;
+  const std::array<TokenId, 256> token_of_byte_;
 };
 
 class BpeSource : public ModelSource {

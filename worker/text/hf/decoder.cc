@@ -8,6 +8,7 @@
 #include "absl/strings/escaping.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "worker/gguf/token_kind.h"
 #include "worker/text/byte_letters.h"
 #include "worker/text/hf/fields.h"
 #include "worker/text/hf/pattern.h"
@@ -39,8 +40,8 @@ class ByteLevel : public Decoder {
 class ByteFallback : public Decoder {
   void Apply(std::string& token, bool added) const override {
     std::string byte;
-    if (token.size() == 6 && token.starts_with("<0x") && token.ends_with('>') && std::isxdigit(token[3]) &&
-        std::isxdigit(token[4]) && absl::HexStringToBytes(token.substr(3, 2), &byte)) {
+    if (SpellsByte(token) && std::isxdigit(token[3]) && std::isxdigit(token[4]) &&
+        absl::HexStringToBytes(token.substr(3, 2), &byte)) {
       token = std::move(byte);
     }
   }

@@ -17,21 +17,11 @@ inline std::string HfBytes(const std::string& json, GgufTestWriter extra = {}) {
 }
 
 inline absl::Status HfError(const std::string& json, const GgufTestWriter& extra = {}) {
-  const std::string bytes = HfBytes(json, extra);
-  const auto file = GgufFile::Parse(BytesOf(bytes), "model.gguf");
-  CHECK_OK(file.status());
-  return Tokenizer::FromGguf(**file).status();
+  return TokenizerError(HfBytes(json, extra));
 }
 
 inline TokenizerFile MakeHf(const std::string& json, const GgufTestWriter& extra = {}) {
-  TokenizerFile made{.bytes = HfBytes(json, extra)};
-  auto file = GgufFile::Parse(BytesOf(made.bytes), "model.gguf");
-  CHECK_OK(file.status());
-  made.file = std::move(file).value();
-  auto tokenizer = Tokenizer::FromGguf(*made.file);
-  CHECK_OK(tokenizer.status());
-  made.tokenizer = std::move(tokenizer).value();
-  return made;
+  return OpenTokenizer(HfBytes(json, extra));
 }
 
 // The smallest of its kind: the letters a to h, U+2581, a space, the merges of "ab" and "cd", an unknown token.

@@ -8,6 +8,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/json_depth.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "worker/text/hf/added_tokens.h"
@@ -39,29 +40,9 @@ std::string Without(std::string_view text, std::string_view breaker) {
   return out.append(text.substr(done));
 }
 
-// How deep objects and arrays are nested, found without parsing.
-int JsonDepth(std::string_view text) {
-  int depth = 0, deepest = 0;
-  bool in_string = false;
-  for (size_t i = 0; i < text.size(); ++i) {
-    const char c = text[i];
-    if (in_string) {
-      if (c == '\\') ++i;
-      if (c == '"') in_string = false;
-    } else if (c == '"') {
-      in_string = true;
-    } else if (c == '[' || c == '{') {
-      deepest = std::max(deepest, ++depth);
-    } else if (c == ']' || c == '}') {
-      --depth;
-    }
-  }
-  return deepest;
-}
-
 absl::StatusOr<nlohmann::json> ParseJson(std::string_view text) {
   if (text.size() > kMaxJsonBytes) return absl::InvalidArgumentError(base::StrCat(text.size(), " bytes are too many"));
-  if (JsonDepth(text) > kMaxJsonDepth) return absl::InvalidArgumentError("it is nested too deeply");
+  if (base::NestsDeeperThan(text, kMaxJsonDepth)) return absl::InvalidArgumentError("it is nested too deeply");
   try {
     return nlohmann::json::parse(text);
   } catch (const nlohmann::json::exception& e) {
@@ -187,7 +168,7 @@ absl::Status FillVocabulary(const GgufFile& file, const ModelSource& source, con
           base::StrCat("model.vocab: ", QuoteToken(texts[at]), " and ", QuoteToken(text), " are both token ", id));
     }
     texts[at] = text;
-    const bool byte = source.byte_fallback() && text.size() == 6 && text.starts_with("<0x") && text.ends_with('>');
+    const bool byte = source.byte_fallback() && SpellsByte(text);
     kinds[at] = byte ? TokenKind::kByte : TokenKind::kNormal;
   }
   for (const AddedToken& token : added) {

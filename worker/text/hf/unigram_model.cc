@@ -4,7 +4,6 @@
 #include <limits>
 #include <utility>
 
-#include "absl/strings/str_format.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
 #include "worker/text/hf/fields.h"
@@ -66,9 +65,7 @@ class UnigramSource : public ModelSource {
         .unknown = unknown_,
         .unknown_score = *std::min_element(scores_.begin(), scores_.end()) - kUnknownPenalty,
     };
-    for (int b = 0; byte_fallback_ && b < 256; ++b) {
-      options.token_of_byte[static_cast<size_t>(b)] = vocabulary.TokenOfText(absl::StrFormat("<0x%02X>", b));
-    }
+    if (byte_fallback_) options.token_of_byte = vocabulary.BytePieces();
     return std::make_unique<UnigramModel>(Unigram(std::move(texts), scores_, options));
   }
 
