@@ -35,20 +35,21 @@ void CheckModel(const std::string& model, Violations& bad) {
   }
 }
 
-// Of functions, be they offered or called.
+// Of functions, be they offered or called; adds one violation at most. Returns whether all is well.
 template <class Functions>
-void CheckFunctions(const Functions& functions, const std::string& field, Violations& bad) {
+bool CheckFunctions(const Functions& functions, const std::string& field, Violations& bad) {
   if (functions.size() > kMaxTools) {
     bad.Add(field, base::StrCat("may have at most ", kMaxTools, " functions, has ", functions.size()));
-    return;
+    return false;
   }
   for (int i = 0; i < functions.size(); ++i) {
     const std::string& name = functions[i].name();
     if (!name.empty() && name.size() <= kMaxFunctionNameBytes) continue;
     bad.Add(base::StrCat(field, "[", i, "].name"),
             name.empty() ? "is required" : base::StrCat("may have at most ", kMaxFunctionNameBytes, " bytes"));
-    return;
+    return false;
   }
+  return true;
 }
 
 void CheckConversation(const v1::Conversation& conversation, Violations& bad) {
@@ -63,7 +64,7 @@ void CheckConversation(const v1::Conversation& conversation, Violations& bad) {
   for (int i = 0; i < conversation.messages_size() && listed < kMaxListed; ++i) {
     const std::string field = base::StrCat("input.conversation.messages[", i, "]");
     const v1::Message& message = conversation.messages(i);
-    CheckFunctions(message.tool_calls(), base::StrCat(field, ".tool_calls"), bad);
+    if (!CheckFunctions(message.tool_calls(), base::StrCat(field, ".tool_calls"), bad)) ++listed;
     const std::string& role = message.role();
     if (!role.empty() && role.size() <= kMaxRoleBytes) continue;
     ++listed;

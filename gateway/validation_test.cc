@@ -110,6 +110,13 @@ TEST_F(ValidationTest, FunctionsHaveNamesAndAreNotTooMany) {
   EXPECT_THAT(Bad(), SizeIs(0));
   for (int i = 0; i < kMaxTools; ++i) conversation.add_tools()->set_name("x");
   EXPECT_THAT(Bad(), ElementsAre("input.conversation.tools"));
+  conversation.clear_tools();
+  for (int i = 0; i < 100; ++i) {
+    v1::Message& message = *conversation.add_messages();
+    message.set_role("assistant");
+    message.add_tool_calls();
+  }
+  EXPECT_THAT(Bad(), SizeIs(8)) << "the answer stays small";
 }
 
 TEST_F(ValidationTest, AMalformedModelNameIsBad) {

@@ -45,7 +45,7 @@ void CheckConversation(const linnet::v1::Conversation& conversation, const std::
     if (bad_role && listed++ < kMaxListed) {
       bad->Add(base::StrCat(messages, "[", i, "].role"), base::StrCat("must be of 1 to ", kMaxRoleBytes, " bytes"));
     }
-    if (message.tool_calls_size() > kMaxTools) {
+    if (message.tool_calls_size() > kMaxTools && listed++ < kMaxListed) {
       bad->Add(base::StrCat(messages, "[", i, "].tool_calls"), base::StrCat("must be at most ", kMaxTools));
     }
     bytes += message.ByteSizeLong();
