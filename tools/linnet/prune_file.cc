@@ -55,38 +55,59 @@ struct Kept {
   std::vector<int32_t> rows, cols;
 };
 
-// Of a role's part of a tensor.
-Kept KeptOf(const worker::TensorBinding& binding, const worker::AttentionDescription& attention, const BlockCut& cut) {
-  Kept kept = {.rows = All(binding.rows), .cols = All(binding.cols)};
-  std::vector<int32_t>& outputs = binding.is_vector() ? kept.cols : kept.rows;
-  const int group = attention.q_heads / attention.kv_heads;
+// The same of the parts of a vector that has one for each term of a series, of `width` elements.
+std::vector<int32_t> OfEachTerm(const std::vector<int32_t>& neurons, int64_t width, int terms) {
+  std::vector<int32_t> elements;
+  for (int term = 0; term < terms; ++term) {
+    for (const int32_t neuron : neurons) elements.push_back(neuron + static_cast<int32_t>(term * width));
+  }
+  return elements;
+}
+
+// Leaves out of a role's part of a tensor what belongs to heads that go.
+void KeepHeads(const worker::TensorBinding& binding, const worker::AttentionDescription& attention,
+               const std::vector<int32_t>& kv_heads, Kept* kept) {
+  std::vector<int32_t>& outputs = binding.is_vector() ? kept->cols : kept->rows;
+  const std::vector<int32_t> q_heads = QueryHeads(kv_heads, attention.q_heads / attention.kv_heads);
   switch (binding.role) {
     case TensorRole::kQ:
     case TensorRole::kQBias:
-      outputs = Elements(QueryHeads(cut.kv_heads, group), attention.head_dim);
+      outputs = Elements(q_heads, attention.head_dim);
       break;
     case TensorRole::kK:
     case TensorRole::kV:
     case TensorRole::kKBias:
     case TensorRole::kVBias:
-      outputs = Elements(cut.kv_heads, attention.head_dim);
+      outputs = Elements(kv_heads, attention.head_dim);
       break;
     case TensorRole::kAttentionOut:
-      kept.cols = Elements(QueryHeads(cut.kv_heads, group), attention.head_dim);
-      break;
-    case TensorRole::kFfnGate:
-    case TensorRole::kFfnUp:
-    case TensorRole::kFfnGateBias:
-    case TensorRole::kFfnUpBias:
-      outputs = cut.ffn;
-      break;
-    case TensorRole::kFfnDown:
-      kept.cols = cut.ffn;
+      kept->cols = Elements(q_heads, attention.head_dim);
       break;
     default:
       break;
   }
-  return kept;
+}
+
+// The same for neurons.
+void KeepNeurons(const worker::TensorBinding& binding, const worker::FfnDescription& ffn,
+                 const std::vector<int32_t>& neurons, Kept* kept) {
+  switch (binding.role) {
+    case TensorRole::kFfnGate:
+    case TensorRole::kFfnUp:
+      kept->rows = neurons;
+      break;
+    case TensorRole::kFfnGateBias:
+    case TensorRole::kFfnUpBias:
+    case TensorRole::kFfnDown:
+      kept->cols = neurons;
+      break;
+    case TensorRole::kFfnSeriesScale:
+    case TensorRole::kFfnSeriesBias:
+      kept->cols = OfEachTerm(neurons, ffn.width, ffn.series);
+      break;
+    default:
+      break;
+  }
 }
 
 // Roles that share a tensor lie in it one below the other.
@@ -197,6 +218,21 @@ const worker::AttentionDescription& AttentionOf(const ModelDescription& model, i
   return model.layers[0].attention;
 }
 
+const worker::FfnDescription& FfnOf(const ModelDescription& model, int block) {
+  for (const LayerDescription& layer : model.layers) {
+    if (layer.ffn_weights_of_layer == block) return layer.ffn;
+  }
+  return model.layers[0].ffn;
+}
+
+// Of a role's part of a tensor.
+Kept KeptOf(const worker::TensorBinding& binding, const ModelDescription& model, const BlockCut& cut) {
+  Kept kept = {.rows = All(binding.rows), .cols = All(binding.cols)};
+  if (!cut.kv_heads.empty()) KeepHeads(binding, AttentionOf(model, binding.layer), cut.kv_heads, &kept);
+  if (!cut.ffn.empty()) KeepNeurons(binding, FfnOf(model, binding.layer), cut.ffn, &kept);
+  return kept;
+}
+
 // The parts of every tensor, in the order of the file.
 absl::StatusOr<std::vector<Kept>> KeptParts(const worker::GgufFile& source, const ModelDescription& model,
                                             const PruneJob& job) {
@@ -206,7 +242,7 @@ absl::StatusOr<std::vector<Kept>> KeptParts(const worker::GgufFile& source, cons
   for (const worker::TensorBinding& binding : bindings) {
     const std::string& name = binding.tensor->name;
     const BlockCut& cut = job.cuts[static_cast<size_t>(binding.layer)];
-    Append(KeptOf(binding, AttentionOf(model, binding.layer), cut), binding, bound[name], &by_name[name]);
+    Append(KeptOf(binding, model, cut), binding, bound[name], &by_name[name]);
     bound[name] += static_cast<int32_t>(binding.is_vector() ? binding.cols : binding.rows);
   }
   std::vector<Kept> parts;
@@ -234,21 +270,26 @@ worker::GgufMetadata NewMetadata(const worker::GgufFile& source, const ModelDesc
   worker::GgufMetadata metadata = worker::GgufMetadata::CopyOf(source);
   const auto key = [&](std::string_view name) { return base::StrCat(model.family, ".", name); };
   std::vector<int32_t> widths, stated_widths, q_heads, kv_heads;
+  bool heads_go = false;
   for (const LayerDescription& layer : model.layers) {
-    const BlockCut& cut = job.cuts[static_cast<size_t>(layer.weights_of_layer)];
-    const int group = layer.attention.q_heads / layer.attention.kv_heads;
-    widths.push_back(static_cast<int32_t>(cut.ffn.size()));
+    const std::vector<int32_t>& ffn = job.cuts[static_cast<size_t>(layer.ffn_weights_of_layer)].ffn;
+    widths.push_back(ffn.empty() ? layer.ffn.width : static_cast<int32_t>(ffn.size()));
     // The first Qwen states the width of gate and up together.
     stated_widths.push_back(widths.back() * (model.family == "qwen" ? 2 : 1));
-    kv_heads.push_back(static_cast<int32_t>(cut.kv_heads.size()));
-    q_heads.push_back(kv_heads.back() * group);
+    const std::vector<int32_t>& heads = job.cuts[static_cast<size_t>(layer.weights_of_layer)].kv_heads;
+    kv_heads.push_back(heads.empty() ? layer.attention.kv_heads : static_cast<int32_t>(heads.size()));
+    if (heads.empty()) continue;
+    heads_go = true;
+    q_heads.push_back(kv_heads.back() * (layer.attention.q_heads / layer.attention.kv_heads));
   }
   SetPerLayer(metadata, key("feed_forward_length"), stated_widths);
-  SetPerLayer(metadata, key("attention.head_count"), q_heads);
-  SetPerLayer(metadata, key("attention.head_count_kv"), kv_heads);
-  // Readers derive it from the number of heads otherwise.
-  metadata.SetU32(key("attention.key_length"), static_cast<uint32_t>(model.layers[0].attention.head_dim));
-  metadata.SetU32(key("attention.value_length"), static_cast<uint32_t>(model.layers[0].attention.head_dim));
+  if (heads_go) {
+    SetPerLayer(metadata, key("attention.head_count"), q_heads);
+    SetPerLayer(metadata, key("attention.head_count_kv"), kv_heads);
+    // Readers derive it from the number of heads otherwise.
+    metadata.SetU32(key("attention.key_length"), static_cast<uint32_t>(model.layers[0].attention.head_dim));
+    metadata.SetU32(key("attention.value_length"), static_cast<uint32_t>(model.layers[0].attention.head_dim));
+  }
   metadata.Remove("general.size_label");  // of what it was made of
   metadata.SetString("linnet.prune.version", base::kVersion);
   metadata.SetString("linnet.prune.method", job.method);

@@ -31,7 +31,7 @@ std::vector<int32_t> Best(std::span<const double> scores, int count) {
 }
 
 int KeptNeurons(int width, double keep, int multiple) {
-  if (keep >= 1 || width <= multiple) return width;
+  if (width <= multiple) return width;
   const int kept = static_cast<int>(std::lround(keep * width / multiple)) * multiple;
   return std::clamp(kept, multiple, width);
 }
@@ -44,22 +44,16 @@ int MultipleOf(const worker::GgufFile& file, int block) {
   return std::max(kLeastMultiple, static_cast<int>(elements));
 }
 
-// The mechanism that pruning does not know how to cut, nullptr: none.
-const char* Uncut(const LayerDescription& layer) {
-  if (layer.recurrent.width > 0) return "has recurrent layers";
-  if (layer.attention.latent.kv_rank > 0) return "has latent attention";
-  if (layer.ffn.series > 0) return "has series activations, whose scales and biases are per neuron and term";
-  if (layer.ffn_weights_of_layer != layer.weights_of_layer) return "shares one FFN between blocks";
+// What keeps heads from being left out one by one, nullptr: nothing.
+const char* HeadsStayFor(const LayerDescription& layer) {
+  if (layer.recurrent.width > 0) return "recurrent layers, which have none";
+  if (layer.attention.latent.kv_rank > 0) return "latent attention, whose heads all come out of one vector";
+  if (!layer.attention.slopes.empty()) return "ALiBi, whose slopes depend on how many heads there are";
+  if (layer.attention.qk_norm_over_heads) return "queries and keys that are normed over all heads together";
   return nullptr;
 }
 
 absl::Status CheckShares(const ModelDescription& model, const PruneShares& shares) {
-  for (const LayerDescription& layer : model.layers) {
-    if (const char* what = Uncut(layer)) {
-      return base::FieldErrors(
-          {{"model", base::StrCat("is ", model.family, ", which ", what, "; pruning is not made for that")}});
-    }
-  }
   for (const auto& [name, share] :
        {std::pair("ffn-keep", shares.ffn_keep), std::pair("heads-keep", shares.heads_keep)}) {
     if (share > 0 && share <= 1) continue;
@@ -70,12 +64,10 @@ absl::Status CheckShares(const ModelDescription& model, const PruneShares& share
   }
   if (shares.heads_keep >= 1) return absl::OkStatus();
   for (const LayerDescription& layer : model.layers) {
-    const bool alibi = !layer.attention.slopes.empty();
-    if (!alibi && !layer.attention.qk_norm_over_heads) continue;
-    return base::FieldErrors({{"--heads-keep", alibi ? "does not go with ALiBi, whose slopes depend on how many heads "
-                                                       "there are; prune the FFN alone"
-                                                     : "does not go with queries and keys that are normed over all "
-                                                       "heads together; prune the FFN alone"}});
+    const char* const what = HeadsStayFor(layer);
+    if (what == nullptr) continue;
+    return base::FieldErrors(
+        {{"--heads-keep", base::StrCat("does not go with ", what, ", as in ", model.family, "; prune the FFN alone")}});
   }
   return absl::OkStatus();
 }
@@ -88,10 +80,15 @@ absl::StatusOr<std::vector<BlockCut>> PlanPruning(const worker::GgufFile& file, 
   std::vector<BlockCut> cuts(scores.blocks.size());
   for (const LayerDescription& layer : model.layers) {
     const auto block = static_cast<size_t>(layer.weights_of_layer);
-    const BlockScores& score = scores.blocks[block];
-    const int multiple = shares.ffn_multiple > 0 ? shares.ffn_multiple : MultipleOf(file, layer.weights_of_layer);
-    cuts[block].ffn = Best(score.ffn, KeptNeurons(layer.ffn.width, shares.ffn_keep, multiple));
-    cuts[block].kv_heads = Best(score.kv_heads, KeptHeads(layer.attention.kv_heads, shares.heads_keep));
+    const auto ffn_block = static_cast<size_t>(layer.ffn_weights_of_layer);
+    if (shares.ffn_keep < 1) {
+      const int multiple = shares.ffn_multiple > 0 ? shares.ffn_multiple : MultipleOf(file, layer.ffn_weights_of_layer);
+      cuts[ffn_block].ffn = Best(scores.blocks[ffn_block].ffn, KeptNeurons(layer.ffn.width, shares.ffn_keep, multiple));
+    }
+    if (shares.heads_keep < 1) {
+      cuts[block].kv_heads =
+          Best(scores.blocks[block].kv_heads, KeptHeads(layer.attention.kv_heads, shares.heads_keep));
+    }
   }
   return cuts;
 }

@@ -19,16 +19,16 @@ struct PruneShares {
   int ffn_multiple = 0;
 };
 
-// What is kept of a stored block, in ascending order.
+// What is kept of a stored block, in ascending order; where a list is empty, all of it.
 struct BlockCut {
   std::vector<int32_t> ffn;       // neurons
   std::vector<int32_t> kv_heads;  // with their query heads
   bool operator==(const BlockCut&) const = default;
 };
 
-// The best of each block; of equal ones the first. INVALID_ARGUMENT where a share is out of range, or the model is one
-// whose heads depend on each other (ALiBi, queries normed over all heads) or that has what is not cut (recurrent
-// layers, latent attention, series activations, an FFN that blocks share).
+// The best of each block; of equal ones the first. INVALID_ARGUMENT where a share is out of range, or heads are to go
+// that depend on each other (ALiBi, queries normed over all heads, latent attention) or that not all layers have
+// (recurrent ones).
 absl::StatusOr<std::vector<BlockCut>> PlanPruning(const worker::GgufFile& file, const worker::ModelDescription& model,
                                                   const PruneScores& scores, const PruneShares& shares);
 

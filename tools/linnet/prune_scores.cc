@@ -75,6 +75,7 @@ class ActivationScores : public MatrixObserver {
   }
 
   static void AddHeads(Sums& sums, const worker::AttentionDescription& attention, const float* x, int64_t rows) {
+    if (attention.latent.kv_rank > 0) return;  // one vector is the keys and values of all heads
     sums.of_sequence.resize(static_cast<size_t>(attention.kv_heads));
     sums.rows += rows;
     const int group = attention.q_heads / attention.kv_heads;
@@ -112,8 +113,10 @@ PruneScores ScoreByChance(const ModelDescription& model, uint64_t seed) {
   PruneScores scores;
   for (const LayerDescription& layer : model.layers) {
     const auto block = static_cast<size_t>(layer.weights_of_layer);
-    if (block >= scores.blocks.size()) scores.blocks.resize(block + 1);
-    scores.blocks[block] = {draw(layer.ffn.width), draw(layer.attention.kv_heads)};
+    const auto ffn_block = static_cast<size_t>(layer.ffn_weights_of_layer);
+    scores.blocks.resize(std::max({scores.blocks.size(), block + 1, ffn_block + 1}));
+    scores.blocks[ffn_block].ffn = draw(layer.ffn.width);
+    scores.blocks[block].kv_heads = draw(layer.attention.kv_heads);
   }
   return scores;
 }

@@ -13,7 +13,7 @@
 
 namespace linnet::cli {
 
-// Of one stored block; the larger, the more it matters.
+// Of one stored block; the larger, the more it matters. A list is empty where there is nothing to choose from.
 struct BlockScores {
   std::vector<double> ffn;       // of each neuron
   std::vector<double> kv_heads;  // of each key/value head
