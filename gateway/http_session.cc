@@ -17,7 +17,7 @@
 #include "base/version.h"
 #include "gateway/http_generate.h"
 #include "gateway/openai_response.h"
-#include "gateway/validation.h"
+#include "proto/generation_rules.h"
 
 namespace linnet::gateway {
 namespace {

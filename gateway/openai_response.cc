@@ -68,7 +68,7 @@ std::optional<std::string> ParamOf(const absl::Status& status) {
   for (const std::string_view prefix : {"sampling.", "input.conversation."}) {
     if (field.starts_with(prefix)) return field.substr(prefix.size());
   }
-  if (field == "input.text" || field == "input.tokens") return "prompt";
+  if (field == "input.text" || field.starts_with("input.tokens")) return "prompt";
   return field;
 }
 

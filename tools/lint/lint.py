@@ -18,16 +18,17 @@ SIZED = (".cc", ".h", ".py", ".sh")
 
 # --- what may include what -------------------------------------------------------------------------------------------
 
-OUR_FOLDERS = ("base", "kernels", "worker", "registry", "gateway", "tools", "tests", "k8s", "linnet")  # linnet: protos
+OUR_FOLDERS = ("proto", "base", "kernels", "worker", "registry", "gateway", "tools", "tests", "k8s", "linnet")  # linnet: protos
 
 # The first prefix that a file's path has decides; the value lists the prefixes of ours that it may include.
 MAY_INCLUDE = (
+    ("proto/", ("base/", "linnet/", "proto/")),
     ("base/", ("base/",)),
     ("kernels/", ("base/", "kernels/")),
-    ("worker/", ("base/", "kernels/", "registry/client/", "linnet/", "worker/")),
+    ("worker/", ("base/", "kernels/", "registry/client/", "linnet/", "proto/", "worker/")),
     ("registry/import/", ("base/", "kernels/", "linnet/", "registry/")),
     ("registry/", ("base/", "linnet/", "registry/")),
-    ("gateway/", ("base/", "registry/client/", "linnet/", "gateway/")),
+    ("gateway/", ("base/", "registry/client/", "linnet/", "proto/", "gateway/")),
 )
 
 # Headers of libraries and intrinsics that only some folders may use: (headers, where, what to say).

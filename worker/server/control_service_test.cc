@@ -240,7 +240,7 @@ TEST_F(ControlServiceTest, InputsThatNeverWorkAreRefused) {
   cases.emplace_back(r, "input.tokens.ids");
   r.mutable_request()->mutable_input()->mutable_tokens()->add_ids(0xffffffffu);
   cases.emplace_back(r, "input.tokens.ids[0]");
-  cases.emplace_back(Request(""), "input");  // no token at all
+  cases.emplace_back(Request(""), "input.text");
   for (const auto& [request, field] : cases) {
     grpc::ClientContext client;
     const grpc::Status status = stub_->Generate(&client, request)->Finish();
