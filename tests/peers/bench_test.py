@@ -29,14 +29,17 @@ Q4_0, Q8_0, F32 = 2, 8, 0
 
 
 def gguf(tensors, metadata):
-    """The header of a GGUF file with these (name, dims, type) and metadata of u32 and strings."""
+    """The header of a GGUF file with these (name, dims, type) and metadata of u32, tuples of them, and strings."""
     def string(text):
         raw = text.encode()
         return struct.pack("<Q", len(raw)) + raw
     out = b"GGUF" + struct.pack("<IQQ", 3, len(tensors), len(metadata) + 1)
     for key, value in metadata.items():
         out += string(key)
-        out += struct.pack("<I", 8) + string(value) if isinstance(value, str) else struct.pack("<II", 4, value)
+        if isinstance(value, tuple):
+            out += struct.pack(f"<IIQ{len(value)}I", 9, 4, len(value), *value)
+        else:
+            out += struct.pack("<I", 8) + string(value) if isinstance(value, str) else struct.pack("<II", 4, value)
     # An array of strings as vocabularies are, which a reader has to get past.
     out += string("tokenizer.ggml.tokens") + struct.pack("<IIQ", 9, 8, 2) + string("a") + string("bc")
     for name, dims, kind in tensors:
@@ -89,6 +92,11 @@ class ShapesTest(WithFolder):
         self.assertEqual(shapes.kv_bytes_per_token, 2 * 2 * 2 * 2 * 16)
         self.assertEqual(shapes.operations(1), {"Q8_0": 2 * 64 * 320, "Q4_0": 2 * 64 * 128})
         self.assertEqual(shapes.operations(0)["Q8_0"], 0)
+
+    def test_layers_have_heads_of_their_own(self):
+        metadata = {**METADATA, "llama.attention.head_count": (4, 8), "llama.attention.head_count_kv": (1, 4)}
+        shapes = gguf_shapes.read(self.file("model.gguf", gguf(TIED, metadata)))
+        self.assertEqual(shapes.kv_bytes_per_token, 2 * 2 * (1 + 4) * 16)
 
     def test_a_table_beside_an_output_matrix_is_not_read(self):
         shapes = self.shapes(TIED + [("output.weight", (64, 320), Q4_0)])

@@ -57,14 +57,17 @@ class Shapes:
         self.context = metadata[f"{arch}.context_length"]
         self.layers = metadata[f"{arch}.block_count"]
         width = metadata[f"{arch}.embedding_length"]
-        self.heads = metadata[f"{arch}.attention.head_count"]
-        self.kv_heads = metadata.get(f"{arch}.attention.head_count_kv", self.heads)
-        self.head_dim = metadata.get(f"{arch}.attention.key_length", width // self.heads)
+        heads = self.of_each_layer(metadata[f"{arch}.attention.head_count"])
+        self.kv_heads = self.of_each_layer(metadata.get(f"{arch}.attention.head_count_kv", heads))
+        self.head_dim = metadata.get(f"{arch}.attention.key_length", width // heads[0])
         # The embedding table is looked up, not read through, unless it is the output matrix as well.
         if any(m[0] == "output.weight" for m in matrices):
             matrices = [m for m in matrices if m[0] != "token_embd.weight"]
         self.matrices = matrices
         self.output = next(m for m in matrices if m[0] in ("output.weight", "token_embd.weight"))
+
+    def of_each_layer(self, value):
+        return value if isinstance(value, tuple) else (value,) * self.layers
 
     @property
     def weight_bytes(self):
@@ -73,7 +76,7 @@ class Shapes:
     @property
     def kv_bytes_per_token(self):
         """f16"""
-        return 2 * 2 * self.layers * self.kv_heads * self.head_dim
+        return 2 * 2 * sum(self.kv_heads) * self.head_dim
 
     def operations(self, output_rows):
         """{type: operations} of one token's products, of which `output_rows` (0 to 1) are needed of the last one."""

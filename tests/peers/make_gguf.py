@@ -141,7 +141,7 @@ def listed(value):
 
 
 def add_metadata(writer, name, shape, gguf, kind):
-    writer.add_name(name)
+    writer.add_name(name.replace("-", " "))  # by some names llama.cpp looks for tokens that are not there
     writer.add_context_length(shape.context)
     writer.add_embedding_length(shape.width)
     writer.add_block_count(shape.layers)
