@@ -67,7 +67,8 @@ TEMPLATES = {
     # Indented JSON, a description that may be empty, the parameters' names and types one by one, and ids of calls.
     "schema": "{%- if tools is not none and tools is defined %}{% for tool in tools %}{% set f = tool.function %}"
     "{{ f.name }}: {{ f.description | default('', true) }}\n{% for name, schema in f.parameters.properties.items() %}"
-    "- {{ name }} ({{ schema.type }}{% if name in f.parameters.required %}, required{% endif %}){{ ' one of ' ~ schema.enum | "
+    "- {{ name }} {{ schema.description | trim }}({{ schema.type }}{% if name in f.parameters.required %}, required{% endif %})"
+    "{{ ' one of ' ~ schema.enum | "
     "join(', ') if schema.enum is defined else '' }}\n{% endfor %}{{ f.parameters | tojson(indent=4) }}\n{% endfor %}{% endif %}"
     "{% for m in messages %}[{{ m.role }}{{ ' ' + m.name if m.name is defined else '' }}{{ '#' + m.tool_call_id if "
     "m.tool_call_id is defined else '' }}]{{ m['content'] }}{% for c in m.tool_calls or [] %}<{{ c.id | default('-') }} "

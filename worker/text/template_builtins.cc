@@ -201,6 +201,10 @@ void SetTemplateBuiltins(Value& values) {
   values.set("rejectattr", Select("rejectattr", true, false));
   values.set("capitalize",
              Function("capitalize", 1, 1, [=](ArgumentsValue& args) { return Capitalize(text(args, 0)); }));
+  // What is undefined is an empty text to Jinja's filter.
+  values.set("trim", Function("trim", 1, 1, [=](ArgumentsValue& args) {
+               return args.args[0].is_null() ? std::string() : minja::strip(text(args, 0));
+             }));
   values.set("title", Function("title", 1, 1, [=](ArgumentsValue& args) { return Title(text(args, 0)); }));
   values.set("replace", Function("replace", 3, 3, [=](ArgumentsValue& args) {
                return Replace(text(args, 0), text(args, 1), text(args, 2));
