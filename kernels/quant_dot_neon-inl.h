@@ -16,9 +16,11 @@
 #endif
 
 #include <algorithm>
+#include <type_traits>
 
 #include "hwy/highway.h"
 #include "kernels/quant_format-inl.h"
+#include "kernels/tile_sums-inl.h"
 
 #if LINNET_SIMD_TARGET && HWY_ARCH_ARM_A64
 HWY_BEFORE_NAMESPACE();
@@ -27,11 +29,39 @@ namespace linnet::kernels::HWY_NAMESPACE {
 static_assert(kVectors == 4 && kRowLanes == 4);
 
 // Rows of x that one pass over a tile's weights serves, and of how many of the tile's vectors at a time: so that the
-// sums of products, what they are made of, and y (which stays for the whole row) fit into 32 registers.
+// sums of products, what they are made of, and y (if it stays for the whole row) fit into 32 registers.
 template <Dot kDot>
 constexpr int kMaxRowsOf = kDot == Dot::kSdot ? 4 : 2;
-template <Dot kDot, int kRows>
-constexpr int kWidthOf = kRows == 1 || (kDot == Dot::kSdot && kRows == 2) ? 4 : 2;
+// As many rows as that leave no registers for y, which is needed once for each group.
+template <class F, int kRows>
+constexpr bool kSumsInMemory = kRows == kMaxRowsOf<F::kDot>;
+template <class F, int kRows>
+constexpr int kWidthOf =
+    kRows == 1 || (F::kDot == Dot::kSdot && (kRows == 2 || (F::kScales == 1 && !F::kHasMin))) ? 4 : 2;
+
+// Where y is while products are added to it: `sums`, [kRows][16], or registers that are stored there in the end.
+template <int kRows>
+struct SumsInRegisters {
+  explicit HWY_INLINE SumsInRegisters(float* sums) : sums(sums) { LoadSums<kRows>(sums, y); }
+  SumsInRegisters(const SumsInRegisters&) = delete;
+  SumsInRegisters& operator=(const SumsInRegisters&) = delete;
+  HWY_INLINE ~SumsInRegisters() { StoreSums<kRows>(y, sums); }
+  HWY_INLINE VF Get(int r, int v) const { return y[r][v]; }
+  HWY_INLINE void Set(int r, int v, VF sum) { y[r][v] = sum; }
+
+  float* const sums;
+  VF y[kRows][kVectors];
+};
+template <int kRows>
+struct SumsAtHand {
+  explicit HWY_INLINE SumsAtHand(float* sums) : sums(sums) {}
+  HWY_INLINE VF Get(int r, int v) const { return hn::Load(df, sums + r * kTileRows + v * kRowLanes); }
+  HWY_INLINE void Set(int r, int v, VF sum) { hn::Store(sum, df, sums + r * kTileRows + v * kRowLanes); }
+
+  float* HWY_RESTRICT const sums;
+};
+template <class F, int kRows>
+using Sums = std::conditional_t<kSumsInMemory<F, kRows>, SumsAtHand<kRows>, SumsInRegisters<kRows>>;
 
 // --- weights ---------------------------------------------------------------------------------------------------------
 

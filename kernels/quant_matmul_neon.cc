@@ -54,9 +54,8 @@ struct UnpackedGroup : ByteQuads<F> {
 
 // One group for kRows rows of x: y += scale * dot (+ min * sum).
 template <class F, int kRows, class Group>
-HWY_INLINE void AddGroupOfRows(const Group& group, const ActivationGroup* HWY_RESTRICT x,
-                               VF (*HWY_RESTRICT y)[kVectors]) {
-  constexpr int kWidth = kWidthOf<F::kDot, kRows>;
+HWY_INLINE void AddGroupOfRows(const Group& group, const ActivationGroup* HWY_RESTRICT x, Sums<F, kRows>& y) {
+  constexpr int kWidth = kWidthOf<F, kRows>;
 #pragma GCC unroll 2
   for (int v0 = 0; v0 < kVectors; v0 += kWidth) {
     VI32 sum[F::kScales][kRows][kWidth];
@@ -79,7 +78,7 @@ HWY_INLINE void AddGroupOfRows(const Group& group, const ActivationGroup* HWY_RE
         VI32 dot[F::kScales];
 #pragma GCC unroll 2
         for (int s = 0; s < F::kScales; ++s) dot[s] = sum[s][r][v];
-        y[r][v0 + v] = AddGroup<F>(y[r][v0 + v], dot, scales, x[r]);
+        y.Set(r, v0 + v, AddGroup<F>(y.Get(r, v0 + v), dot, scales, x[r]));
       }
     }
   }
@@ -92,19 +91,15 @@ HWY_NOINLINE void MultiplyTile(const QuantSlice& slice, int64_t tile_index, int6
   const QuantLayout& layout = *slice.layout;
   const uint8_t* HWY_RESTRICT tile = slice.packed + tile_index * layout.tile_bytes;
   const ActivationGroup* HWY_RESTRICT x = slice.x.Row(row);
-  VF y[kRows][kVectors];
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) y[r][v] = hn::Zero(df);
-  }
+  HWY_ALIGN float sums[kRows * kTileRows] = {};
   TileAhead ahead(tile, layout.tile_bytes, layout.groups);
-  for (int64_t g = 0; g < layout.groups; ++g, x += slice.x.block_rows) {
-    if (row == 0) ahead.Step();
-    AddGroupOfRows<F, kRows>(PackedGroup<F>(layout, tile, g), x, y);
+  {
+    Sums<F, kRows> y(sums);
+    for (int64_t g = 0; g < layout.groups; ++g, x += slice.x.block_rows) {
+      if (row == 0) ahead.Step();
+      AddGroupOfRows<F, kRows>(PackedGroup<F>(layout, tile, g), x, y);
+    }
   }
-  HWY_ALIGN float sums[kRows * kTileRows];
-  StoreSums<kRows>(y, sums);
   FinishTile(slice, tile_index, row, row + kRows, sums);
 }
 
@@ -112,10 +107,8 @@ HWY_NOINLINE void MultiplyTile(const QuantSlice& slice, int64_t tile_index, int6
 template <class F, int kRows>
 HWY_NOINLINE void AddGroups(const UnpackedGroup<F>* HWY_RESTRICT groups, int64_t count,
                             const ActivationGroup* HWY_RESTRICT x, int64_t stride, float* HWY_RESTRICT sums) {
-  VF y[kRows][kVectors];
-  LoadSums<kRows>(sums, y);
+  Sums<F, kRows> y(sums);
   for (int64_t g = 0; g < count; ++g, x += stride) AddGroupOfRows<F, kRows>(groups[g], x, y);
-  StoreSums<kRows>(y, sums);
 }
 
 // --- i8mm ------------------------------------------------------------------------------------------------------------

@@ -54,8 +54,8 @@ HWY_INLINE void ForSums(const ActivationChunks& x, int64_t row, int64_t begin, i
 // One sum for kRows rows of x. quads(g): the g-th group of its weights. w_scales: the tile's.
 template <class F, int kRows, class Quads>
 HWY_INLINE void AddSum(const Quads& quads, const uint8_t* HWY_RESTRICT w_scales, const SharedSum<F>& sum,
-                       VF (*HWY_RESTRICT y)[kVectors]) {
-  constexpr int kWidth = kWidthOf<F::kDot, kRows>;
+                       Sums<F, kRows>& y) {
+  constexpr int kWidth = kWidthOf<F, kRows>;
   const int64_t scale_at = sum.ScaleAt();
 #pragma GCC unroll 2
   for (int v0 = 0; v0 < kVectors; v0 += kWidth) {
@@ -78,7 +78,7 @@ HWY_INLINE void AddSum(const Quads& quads, const uint8_t* HWY_RESTRICT w_scales,
       for (int r = 0; r < kRows; ++r) {
         VF scale = hn::Set(df, sum.x.scale[scale_at + r]);
         if constexpr (!F::kScaleOfRow) scale = hn::Mul(w_scale, scale);
-        y[r][v0 + v] = hn::MulAdd(hn::ConvertTo(df, dot[r][v]), scale, y[r][v0 + v]);
+        y.Set(r, v0 + v, hn::MulAdd(hn::ConvertTo(df, dot[r][v]), scale, y.Get(r, v0 + v)));
       }
     }
   }
@@ -90,21 +90,17 @@ template <class F, int kRows>
 HWY_NOINLINE void MultiplyTile(const QuantSlice& slice, int64_t tile_index, int64_t row) {
   const QuantLayout& layout = *slice.layout;
   const uint8_t* HWY_RESTRICT tile = slice.packed + tile_index * layout.tile_bytes;
-  VF y[kRows][kVectors];
-#pragma GCC unroll 4
-  for (int r = 0; r < kRows; ++r) {
-#pragma GCC unroll 4
-    for (int v = 0; v < kVectors; ++v) y[r][v] = hn::Zero(df);
-  }
+  HWY_ALIGN float sums[kRows * kTileRows] = {};
   TileAhead ahead(tile, layout.tile_bytes, slice.chunks.scales);
-  ForSums<F>(slice.chunks, row, 0, layout.chunks, [&](const SharedSum<F>& sum) HWY_ATTR {
-    if (row == 0) ahead.Step();
-    const uint8_t* const quants = tile + sum.begin * F::kChunkBytes;
-    const auto quads = [quants](int64_t g) HWY_ATTR { return PackedQuads<F>{quants + g * F::kQuantBytes}; };
-    AddSum<F, kRows>(quads, tile + layout.scales_offset, sum, y);
-  });
-  HWY_ALIGN float sums[kRows * kTileRows];
-  StoreSums<kRows>(y, sums);
+  {
+    Sums<F, kRows> y(sums);
+    ForSums<F>(slice.chunks, row, 0, layout.chunks, [&](const SharedSum<F>& sum) HWY_ATTR {
+      if (row == 0) ahead.Step();
+      const uint8_t* const quants = tile + sum.begin * F::kChunkBytes;
+      const auto quads = [quants](int64_t g) HWY_ATTR { return PackedQuads<F>{quants + g * F::kQuantBytes}; };
+      AddSum<F, kRows>(quads, tile + layout.scales_offset, sum, y);
+    });
+  }
   ScaleByRow<F>(tile + layout.scales_offset, kRows, sums);
   FinishTile(slice, tile_index, row, row + kRows, sums);
 }
@@ -119,13 +115,11 @@ struct SharedBytesWay {
   static HWY_NOINLINE void Add(const Quads* HWY_RESTRICT unpacked, const uint8_t* HWY_RESTRICT w_scales,
                                const ActivationChunks& x, int64_t row, int64_t begin, int64_t end,
                                float* HWY_RESTRICT sums) {
-    VF y[kRows][kVectors];
-    LoadSums<kRows>(sums, y);
+    Sums<F, kRows> y(sums);
     ForSums<F>(x, row, begin, end, [&](const SharedSum<F>& sum) HWY_ATTR {
       const Quads* const at = unpacked + (sum.begin - begin) * kGroupsPerChunk;
       AddSum<F, kRows>([at](int64_t g) HWY_ATTR -> const Quads& { return at[g]; }, w_scales, sum, y);
     });
-    StoreSums<kRows>(y, sums);
   }
   static HWY_INLINE void Finish(int64_t, float*) {}
 };
