@@ -5,6 +5,7 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "absl/base/no_destructor.h"
 #include "absl/log/check.h"
 #include "absl/log/log.h"
 #include "absl/status/status.h"
@@ -101,13 +102,13 @@ std::string_view IsaName(Isa isa) {
 }
 
 const std::vector<Isa>& SupportedIsas() {
-  static const std::vector<Isa>* const supported = new std::vector<Isa>(FindSupported());
+  static const absl::NoDestructor<std::vector<Isa>> supported(FindSupported());
   return *supported;
 }
 
 absl::StatusOr<Isa> ActiveIsa() {
   if (const int forced = g_isa_for_testing.load(std::memory_order_relaxed); forced >= 0) return Isa{forced};
-  static const absl::StatusOr<Isa>* const chosen = new absl::StatusOr<Isa>(Choose());
+  static const absl::NoDestructor<absl::StatusOr<Isa>> chosen(Choose());
   return *chosen;
 }
 
