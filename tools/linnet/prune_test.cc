@@ -254,7 +254,7 @@ TEST_F(PruneTest, SharesAndModelsThatDoNotDoAreRefused) {
   EXPECT_FALSE(base::ReadFile(out_).ok()) << "nothing is left behind";
 }
 
-// A neuron has a scale and a bias in each term of a series: those of the dead ones go, of the others none.
+// A neuron has a scale and a bias in each term of a series: those that are kept keep theirs.
 TEST_F(PruneTest, SeriesKeepTheirNeuronsTerms) {
   const std::string pangu = "tests/golden/tiny/pangu_pi.gguf";
   ASSERT_TRUE(Prune(pangu, {.ffn_keep = 0.5, .ffn_multiple = 8}).ok());

@@ -10,8 +10,8 @@ namespace linnet::worker {
 namespace {
 
 void CheckVariant(const std::string& variant, Violations& bad) {
-  if (!registry::ParseVariantName(variant).ok())
-    bad.emplace_back("variant", "must be models/{model}/variants/{variant}");
+  if (registry::ParseVariantName(variant).ok()) return;
+  bad.emplace_back("variant", "must be models/{model}/variants/{variant}");
 }
 
 void CheckBytes(const linnet::v1::Input& input, Violations& bad) {
