@@ -1,4 +1,4 @@
-// Helpers of base's own tests.
+// Helpers of tests.
 #pragma once
 
 #include <cstdlib>
@@ -6,6 +6,10 @@
 #include <fstream>
 #include <string>
 #include <string_view>
+#include <vector>
+
+#include "absl/status/status.h"
+#include "google/rpc/error_details.pb.h"
 
 namespace linnet::base {
 
@@ -36,5 +40,15 @@ class FileTree {
  private:
   std::string root_;
 };
+
+// The fields that FieldErrors was given, in their order; none where the status is something else.
+inline std::vector<std::string> InvalidFields(const absl::Status& status) {
+  google::rpc::BadRequest bad;
+  const auto payload = status.GetPayload("type.googleapis.com/google.rpc.BadRequest");
+  if (payload.has_value()) bad.ParseFromString(std::string(*payload));
+  std::vector<std::string> fields;
+  for (const auto& violation : bad.field_violations()) fields.push_back(violation.field());
+  return fields;
+}
 
 }  // namespace linnet::base

@@ -9,7 +9,7 @@
 
 #include "base/error.h"
 #include "base/strings.h"
-#include "google/rpc/error_details.pb.h"
+#include "base/testing.h"
 
 namespace linnet::gateway {
 namespace {
@@ -25,13 +25,9 @@ std::string Chat(const std::string& more) {
 std::string Completion(const std::string& more) { return base::StrCat(R"({"model":"smol",)", more, "}"); }
 
 std::vector<std::string> BadFields(const absl::Status& status) {
-  std::vector<std::string> fields;
-  if (status.ok()) return fields;
+  if (status.ok()) return {};
   EXPECT_EQ(base::ErrorReason(status), "INVALID_FIELD");
-  google::rpc::BadRequest bad;
-  bad.ParseFromString(std::string(status.GetPayload("type.googleapis.com/google.rpc.BadRequest").value()));
-  for (const auto& violation : bad.field_violations()) fields.push_back(violation.field());
-  return fields;
+  return base::InvalidFields(status);
 }
 std::vector<std::string> BadChat(const std::string& json) { return BadFields(ParseChatRequest(json).status()); }
 std::vector<std::string> BadCompletion(const std::string& json) {

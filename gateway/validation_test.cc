@@ -7,7 +7,7 @@
 #include <vector>
 
 #include "base/error.h"
-#include "google/rpc/error_details.pb.h"
+#include "base/testing.h"
 
 namespace linnet::gateway {
 namespace {
@@ -26,11 +26,7 @@ class ValidationTest : public ::testing::Test {
     const absl::Status status = ValidateGenerate(request_, max_bytes);
     if (status.ok()) return {};
     EXPECT_EQ(base::ErrorReason(status), "INVALID_FIELD");
-    google::rpc::BadRequest bad;
-    bad.ParseFromString(std::string(status.GetPayload("type.googleapis.com/google.rpc.BadRequest").value()));
-    std::vector<std::string> fields;
-    for (const auto& violation : bad.field_violations()) fields.push_back(violation.field());
-    return fields;
+    return base::InvalidFields(status);
   }
   v1::GenerateRequest request_;
 };

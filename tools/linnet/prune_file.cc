@@ -211,25 +211,20 @@ class TensorCut {
   absl::Status status_ ABSL_GUARDED_BY(mu_);
 };
 
-const worker::AttentionDescription& AttentionOf(const ModelDescription& model, int block) {
-  for (const LayerDescription& layer : model.layers) {
-    if (layer.weights_of_layer == block) return layer.attention;
-  }
-  return model.layers[0].attention;
-}
-
-const worker::FfnDescription& FfnOf(const ModelDescription& model, int block) {
-  for (const LayerDescription& layer : model.layers) {
-    if (layer.ffn_weights_of_layer == block) return layer.ffn;
-  }
-  return model.layers[0].ffn;
+// A layer that computes with these weights. `weights` names one of the layer's two sets: its block's, or its FFN's.
+const LayerDescription& LayerWith(const ModelDescription& model, int LayerDescription::* weights, int block) {
+  const auto layer = std::ranges::find(model.layers, block, weights);
+  return layer != model.layers.end() ? *layer : model.layers[0];
 }
 
 // Of a role's part of a tensor.
 Kept KeptOf(const worker::TensorBinding& binding, const ModelDescription& model, const BlockCut& cut) {
   Kept kept = {.rows = All(binding.rows), .cols = All(binding.cols)};
-  if (!cut.kv_heads.empty()) KeepHeads(binding, AttentionOf(model, binding.layer), cut.kv_heads, &kept);
-  if (!cut.ffn.empty()) KeepNeurons(binding, FfnOf(model, binding.layer), cut.ffn, &kept);
+  if (!cut.kv_heads.empty())
+    KeepHeads(binding, LayerWith(model, &LayerDescription::weights_of_layer, binding.layer).attention, cut.kv_heads,
+              &kept);
+  if (!cut.ffn.empty())
+    KeepNeurons(binding, LayerWith(model, &LayerDescription::ffn_weights_of_layer, binding.layer).ffn, cut.ffn, &kept);
   return kept;
 }
 

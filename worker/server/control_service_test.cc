@@ -17,8 +17,7 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "base/grpc_status.h"
-#include "google/rpc/error_details.pb.h"
-#include "google/rpc/status.pb.h"
+#include "base/testing.h"
 #include "worker/server/fake_variant.h"
 
 namespace linnet::worker {
@@ -30,17 +29,7 @@ using ::testing::UnorderedElementsAre;
 
 constexpr char kVariant[] = "models/tiny/variants/local";
 
-std::vector<std::string> BadFields(const grpc::Status& status) {
-  google::rpc::Status details;
-  details.ParseFromString(status.error_details());
-  std::vector<std::string> fields;
-  for (const auto& any : details.details()) {
-    google::rpc::BadRequest bad;
-    if (!any.UnpackTo(&bad)) continue;
-    for (const auto& violation : bad.field_violations()) fields.push_back(violation.field());
-  }
-  return fields;
-}
+std::vector<std::string> BadFields(const grpc::Status& status) { return base::InvalidFields(base::FromGrpc(status)); }
 
 std::string Reason(const grpc::Status& status) { return base::ErrorReason(base::FromGrpc(status)); }
 
