@@ -8,12 +8,14 @@
 namespace linnet::worker {
 namespace {
 
+using ::testing::AllOf;
 using ::testing::ElementsAre;
+using ::testing::HasSubstr;
 
 class ConvertOwnTest : public ConvertTest {
  protected:
   // Width 4, inner width of embeddings 2, two positions.
-  void Opt(bool like_350m) {
+  void Opt(bool like_350m, bool biases = true) {
     config_ = {{"architectures", {"OPTForCausalLM"}},
                {"hidden_size", 4},
                {"num_hidden_layers", 1},
@@ -27,12 +29,12 @@ class ConvertOwnTest : public ConvertTest {
     Counting(model + "embed_positions.weight", {4, 4});
     for (const char* name : {"q_proj", "k_proj", "v_proj", "out_proj"}) {
       Counting(base::StrCat(layer, "self_attn.", name, ".weight"), {4, 4});
-      Counting(base::StrCat(layer, "self_attn.", name, ".bias"), {4});
+      if (biases) Counting(base::StrCat(layer, "self_attn.", name, ".bias"), {4});
     }
     Counting(layer + "fc1.weight", {3, 4});
-    Counting(layer + "fc1.bias", {3});
+    if (biases) Counting(layer + "fc1.bias", {3});
     Counting(layer + "fc2.weight", {4, 3});
-    Counting(layer + "fc2.bias", {4});
+    if (biases) Counting(layer + "fc2.bias", {4});
     Norm(layer + "self_attn_layer_norm", 10);
     Norm(layer + "final_layer_norm", 20);
     if (!like_350m) return Norm(model + "final_layer_norm", 30);
@@ -71,6 +73,13 @@ TEST_F(ConvertOwnTest, Opt350MsNormsStandBehindAndItsEmbeddingsAreNarrow) {
   EXPECT_THAT(Dims("token_embd_proj.weight"), ElementsAre(2, 4));
   EXPECT_THAT(Dims("output_proj.weight"), ElementsAre(4, 2));
   EXPECT_EQ(file.FindTensor("output_norm.weight"), nullptr);
+}
+
+TEST_F(ConvertOwnTest, OptHasBiasesUnlessItSaysOtherwise) {
+  Opt(false, /*biases=*/false);
+  EXPECT_THAT(Complaint(), AllOf(HasSubstr("self_attn.q_proj.bias is missing"), HasSubstr("fc2.bias is missing")));
+  config_["enable_bias"] = false;
+  EXPECT_EQ(Convert().FindTensor("blk.0.attn_q.bias"), nullptr);
 }
 
 TEST_F(ConvertOwnTest, MobileLlmsBlocksRunTwice) {

@@ -21,6 +21,7 @@ using ::testing::ElementsAre;
 using ::testing::ElementsAreArray;
 using ::testing::HasSubstr;
 using ::testing::IsEmpty;
+using ::testing::Not;
 
 TEST_F(ConvertTest, LlamasQueriesAndKeysAreReorderedWithinHeads) {
   Llama();
@@ -216,6 +217,42 @@ TEST_F(ConvertTest, ABiasInSomeLayersOnlyIsMissingInTheOthers) {
   config_["num_hidden_layers"] = 2;
   Counting("model.layers.0.self_attn.q_proj.bias", {4});
   EXPECT_THAT(Complaint(), HasSubstr("tensor model.layers.1.self_attn.q_proj.bias is missing"));
+}
+
+TEST_F(ConvertTest, TheConfigsWordOnBiasesHolds) {
+  Llama();
+  config_.update({{"tie_word_embeddings", true}, {"attention_bias", true}, {"mlp_bias", true}});
+  EXPECT_THAT(
+      Complaint(),
+      AllOf(
+          HasSubstr("tensor model.layers.0.self_attn.q_proj.bias is missing, and config.json promises it (attention_"
+                    "bias is true)"),
+          HasSubstr("tensor model.layers.0.self_attn.o_proj.bias is missing"),
+          HasSubstr("tensor model.layers.0.mlp.down_proj.bias is missing, and config.json promises it (mlp_bias is")));
+  config_.update({{"attention_bias", false}, {"mlp_bias", nullptr}});
+  Counting("model.layers.0.mlp.up_proj.bias", {3});
+  Counting("model.layers.0.mlp.gate_proj.bias", {3});
+  Counting("model.layers.0.mlp.down_proj.bias", {4});
+  Convert();
+  EXPECT_NE(file_->FindTensor("blk.0.ffn_up.bias"), nullptr);
+  std::filesystem::remove(out_.Path("out.gguf"));
+  Counting("model.layers.0.self_attn.q_proj.bias", {4});
+  EXPECT_THAT(
+      Complaint(),
+      HasSubstr("tensor \"model.layers.0.self_attn.q_proj.bias\" is unexpected, since attention_bias is false"));
+}
+
+TEST_F(ConvertTest, StableLmHasAWordOfItsOwnForBiases) {
+  StableLm();
+  config_["use_qkv_bias"] = true;
+  EXPECT_THAT(
+      Complaint(),
+      AllOf(HasSubstr("tensor model.layers.0.self_attn.v_proj.bias is missing, and config.json promises it (use_"
+                      "qkv_bias is true)"),
+            Not(HasSubstr("o_proj.bias"))));
+  for (const char* name : {"q", "k", "v"}) Counting(base::StrCat("model.layers.0.self_attn.", name, "_proj.bias"), {4});
+  Convert();
+  EXPECT_THAT(Values("blk.0.attn_q.bias"), ElementsAre(0, 1, 2, 3));
 }
 
 TEST_F(ConvertTest, AWeightThatIsNoNumberIsNamed) {

@@ -65,6 +65,17 @@ class ConvertTest : public ::testing::Test {
     Counting(layer + "mlp.up_proj.weight", {3, 4});
     Counting(layer + "mlp.down_proj.weight", {4, 3});
   }
+  // As wide as this Llama, with LayerNorms.
+  void StableLm() {
+    Llama();
+    config_.update({{"architectures", {"StableLmForCausalLM"}},
+                    {"layer_norm_eps", 1e-5},
+                    {"partial_rotary_factor", 0.5},
+                    {"tie_word_embeddings", true}});
+    Counting("model.norm.bias", {4});
+    Counting("model.layers.0.input_layernorm.bias", {4});
+    Counting("model.layers.0.post_attention_layernorm.bias", {4});
+  }
   void WriteFolder() {
     tree_.Write("config.json", config_.dump());
     tree_.Write("tokenizer.json", tokenizer_.dump());

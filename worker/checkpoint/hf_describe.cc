@@ -63,6 +63,12 @@ void ReadSizes(HfConfig& config, const HfFamily& family, HfModel& model) {
   model.norm_eps = family.eps > 0 ? config.PositiveOr(eps, family.eps) : config.Positive(eps);
 }
 
+// Of most families; those whose biases do not depend on it have no rules that it concerns.
+void ReadCommonBiases(HfConfig& config, HfModel& model) {
+  model.qkv_bias = model.out_bias = ReadBiases(config, "attention_bias");
+  model.ffn_bias = ReadBiases(config, "mlp_bias");
+}
+
 void ReadRope(HfConfig& config, const HfFamily& family, HfModel& model) {
   if (family.rope == HfRopeUse::kNone) return;
   model.rope = config.Rope("full_attention");
@@ -206,6 +212,11 @@ void WriteKeys(const HfDescription& out, ArchitectureKeys& keys) {
 
 }  // namespace
 
+HfBiases ReadBiases(HfConfig& config, std::string_view key) {
+  if (!config.Has({key})) return {};
+  return {key, config.BoolOr({key}, false)};
+}
+
 std::string ArchitectureKeys::Name(std::string_view key) const { return base::StrCat(architecture_, ".", key); }
 
 void ArchitectureKeys::U32(std::string_view key, int64_t value) {
@@ -259,6 +270,7 @@ absl::StatusOr<HfDescription> DescribeConfig(HfConfig& config) {
   out.metadata.SetString("general.architecture", family.gguf);
   ArchitectureKeys keys(family.gguf, out.metadata);
   ReadSizes(config, family, out.model);
+  ReadCommonBiases(config, out.model);
   ReadRope(config, family, out.model);
   CheckSupported(config, family);
   if (family.particulars != nullptr) family.particulars(config, out, keys);

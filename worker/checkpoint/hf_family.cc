@@ -96,8 +96,9 @@ void Bloom(HfConfig& config, HfDescription&, ArchitectureKeys&) {
   Refuse(config, "apply_residual_connection_post_layernorm");
 }
 
-void StableLm(HfConfig& config, HfDescription&, ArchitectureKeys& keys) {
+void StableLm(HfConfig& config, HfDescription& out, ArchitectureKeys& keys) {
   Refuse(config, "qk_layernorm");
+  out.model.qkv_bias = ReadBiases(config, "use_qkv_bias");
   keys.Bool("use_parallel_residual", config.BoolOr({"use_parallel_residual"}, false));
 }
 
@@ -129,6 +130,7 @@ void MiniCpm(HfConfig& config, HfDescription& out, ArchitectureKeys& keys) {
 // Its scales stand nowhere in GGUF.
 void MiniCpm3(HfConfig& config, HfDescription& out, ArchitectureKeys& keys) {
   HfModel& model = out.model;
+  Refuse(config, "attention_bias");
   for (const auto& [key, value] :
        {std::pair("scale_emb", 12.0), std::pair("scale_depth", 1.4), std::pair("dim_model_base", 256.0)}) {
     if (const double stated = config.PositiveOr({key}, value); stated != value) {
@@ -200,6 +202,8 @@ void OpenElm(HfConfig& config, HfDescription& out, ArchitectureKeys&) {
 // Keys and names of what follows are ours; docs/models.md lists them.
 
 void Opt(HfConfig& config, HfDescription& out, ArchitectureKeys& keys) {
+  const bool biases = config.BoolOr({"enable_bias"}, true);
+  out.model.qkv_bias = out.model.out_bias = out.model.ffn_bias = {"enable_bias", biases};
   if (!config.BoolOr({"layer_norm_elementwise_affine"}, true)) {
     config.Complain("layer_norm_elementwise_affine is false, which is not supported");
   }
@@ -225,7 +229,10 @@ void MobileLlm(HfConfig& config, HfDescription& out, ArchitectureKeys& keys) {
 }
 
 // Its configuration names key/value heads that its code does not have.
-void MobiLlama(HfConfig&, HfDescription& out, ArchitectureKeys&) { out.model.kv_heads = out.model.q_heads; }
+void MobiLlama(HfConfig& config, HfDescription& out, ArchitectureKeys&) {
+  Refuse(config, "mlp_bias");
+  out.model.kv_heads = out.model.q_heads;
+}
 
 void PanguPi(HfConfig& config, HfDescription& out, ArchitectureKeys& keys) {
   HfModel& model = out.model;
@@ -257,6 +264,7 @@ void OpenLm(HfConfig& config, HfDescription& out, ArchitectureKeys&) {
 
 void RecurrentGemma(HfConfig& config, HfDescription& out, ArchitectureKeys& keys) {
   HfModel& model = out.model;
+  Refuse(config, "attention_bias");  // those of queries, keys and values; attention's output always has one
   std::vector<std::string> types = config.Strings({"block_types", "_block_types"});
   if (types.empty()) types = {"recurrent", "recurrent", "attention"};
   std::vector<int64_t> kv_heads;
@@ -484,8 +492,7 @@ const std::vector<HfFamily>& Rows() {
        .model_types = "qwen2",
        .prefix = "model.",
        .activations = kSilu,
-       .tensors = {rules::kEmbeddings, rules::kNorms, rules::kAttentionWithoutQkvBiases, rules::kQkvBiases,
-                   rules::kGatedFfn},
+       .tensors = {rules::kEmbeddings, rules::kNorms, rules::kAttentionWithQkvBiases, rules::kGatedFfn},
        .particulars = Qwen2},
       {.gguf = "qwen3",
        .architectures = "Qwen3ForCausalLM",

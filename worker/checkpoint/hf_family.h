@@ -15,6 +15,14 @@
 
 namespace linnet::worker {
 
+// Whether layers have biases of a kind, by the key of config.json that says so; without one, as the checkpoint has
+// them.
+struct HfBiases {
+  std::string_view key;
+  bool promised = false;
+};
+HfBiases ReadBiases(HfConfig& config, std::string_view key);
+
 // What config.json says of the tensors' sizes, and what GGUF's metadata are made of.
 struct HfModel {
   int64_t layers = 1, model_dim = 1, vocab = 1, context = 1, head_dim = 1;
@@ -24,6 +32,7 @@ struct HfModel {
   int rotary_dim = 0;
   // Shared embeddings: whether the file says so, and what it says or the family's habit is.
   bool tied = false, tied_stated = false;
+  HfBiases qkv_bias, out_bias, ffn_bias;
   double norm_eps = 1e-5;
   int64_t embedding_dim = 0;  // 0: as wide as the model
   // Of blocks that are recurrent instead of attending; no such blocks where the list is empty.

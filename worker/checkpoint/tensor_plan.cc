@@ -109,17 +109,39 @@ class Planner {
     if (rule.presence == Presence::kOutput) return ApplyOutput(rule);
     if (rule.presence == Presence::kShared) return ApplyShared(rule);
     std::vector<std::string> missing;
-    size_t found = 0;
+    std::string found;
     for (int64_t layer = 0; layer < (rule.per_layer() ? model_.layers : 1); ++layer) {
       if (!Applies(rule, layer)) continue;
       const std::vector<CheckpointTensor> sources = Sources(rule, layer, missing);
       if (sources.empty()) continue;
-      ++found;
+      found = sources[0].tensor->name;
       Add(rule, layer, sources);
     }
-    if (rule.presence == Presence::kOptional && found == 0) return;
+    std::string promise;
+    if (const HfBiases* biases = BiasesOf(rule.presence)) {
+      if (found.empty() && !biases->promised) return;
+      if (biases->promised) promise = base::StrCat(", and config.json promises it (", biases->key, " is true)");
+      if (!biases->promised && !biases->key.empty()) {
+        problems_.push_back(base::StrCat("tensor ", Quoted(found), " is unexpected, since ", biases->key, " is false"));
+        return;
+      }
+    }
     for (const std::string& name : missing) {
-      problems_.push_back(base::StrCat("tensor ", description_.family->prefix, name, " is missing"));
+      problems_.push_back(base::StrCat("tensor ", description_.family->prefix, name, " is missing", promise));
+    }
+  }
+
+  // nullptr: the rule is not of biases that may be there or not.
+  const HfBiases* BiasesOf(Presence presence) const {
+    switch (presence) {
+      case Presence::kQkvBias:
+        return &model_.qkv_bias;
+      case Presence::kOutBias:
+        return &model_.out_bias;
+      case Presence::kFfnBias:
+        return &model_.ffn_bias;
+      default:
+        return nullptr;
     }
   }
 

@@ -47,13 +47,16 @@ constexpr TensorRule kAttentionRules[] = {
     {"layers.$.self_attn.k_proj.weight", "blk.$.attn_k.weight", kKv, kModel, kKeys},
     {"layers.$.self_attn.v_proj.weight", "blk.$.attn_v.weight", kKv, kModel},
     {"layers.$.self_attn.o_proj.weight", "blk.$.attn_output.weight", kModel, kQ},
-    {"layers.$.self_attn.o_proj.bias", "blk.$.attn_output.bias", kModel, kNone, kAsIs, kOptional},
-    {"layers.$.self_attn.q_proj.bias", "blk.$.attn_q.bias", kQ, kNone, kQueries, kOptional},
-    {"layers.$.self_attn.k_proj.bias", "blk.$.attn_k.bias", kKv, kNone, kKeys, kOptional},
-    {"layers.$.self_attn.v_proj.bias", "blk.$.attn_v.bias", kKv, kNone, kAsIs, kOptional},
+    {"layers.$.self_attn.q_proj.bias", "blk.$.attn_q.bias", kQ, kNone, kQueries, kQkvBias},
+    {"layers.$.self_attn.k_proj.bias", "blk.$.attn_k.bias", kKv, kNone, kKeys, kQkvBias},
+    {"layers.$.self_attn.v_proj.bias", "blk.$.attn_v.bias", kKv, kNone, kAsIs, kQkvBias},
+    {"layers.$.self_attn.o_proj.bias", "blk.$.attn_output.bias", kModel, kNone, kAsIs, kOutBias},
 };
-constexpr size_t kQkvBiasRules = 3;  // at the end of these
-constexpr TensorRule kRequiredQkvBiasRules[] = {
+constexpr TensorRule kAttentionWithQkvBiasRules[] = {
+    {"layers.$.self_attn.q_proj.weight", "blk.$.attn_q.weight", kQ, kModel, kQueries},
+    {"layers.$.self_attn.k_proj.weight", "blk.$.attn_k.weight", kKv, kModel, kKeys},
+    {"layers.$.self_attn.v_proj.weight", "blk.$.attn_v.weight", kKv, kModel},
+    {"layers.$.self_attn.o_proj.weight", "blk.$.attn_output.weight", kModel, kQ},
     {"layers.$.self_attn.q_proj.bias", "blk.$.attn_q.bias", kQ, kNone, kQueries},
     {"layers.$.self_attn.k_proj.bias", "blk.$.attn_k.bias", kKv, kNone, kKeys},
     {"layers.$.self_attn.v_proj.bias", "blk.$.attn_v.bias", kKv},
@@ -80,15 +83,15 @@ constexpr TensorRule kGatedFfnRules[] = {
     {"layers.$.mlp.gate_proj.weight", "blk.$.ffn_gate.weight", kFfn, kModel},
     {"layers.$.mlp.up_proj.weight", "blk.$.ffn_up.weight", kFfn, kModel},
     {"layers.$.mlp.down_proj.weight", "blk.$.ffn_down.weight", kModel, kFfn},
-    {"layers.$.mlp.gate_proj.bias", "blk.$.ffn_gate.bias", kFfn, kNone, kAsIs, kOptional},
-    {"layers.$.mlp.up_proj.bias", "blk.$.ffn_up.bias", kFfn, kNone, kAsIs, kOptional},
-    {"layers.$.mlp.down_proj.bias", "blk.$.ffn_down.bias", kModel, kNone, kAsIs, kOptional},
+    {"layers.$.mlp.gate_proj.bias", "blk.$.ffn_gate.bias", kFfn, kNone, kAsIs, kFfnBias},
+    {"layers.$.mlp.up_proj.bias", "blk.$.ffn_up.bias", kFfn, kNone, kAsIs, kFfnBias},
+    {"layers.$.mlp.down_proj.bias", "blk.$.ffn_down.bias", kModel, kNone, kAsIs, kFfnBias},
 };
 constexpr TensorRule kPlainFfnRules[] = {
     {"layers.$.mlp.up_proj.weight", "blk.$.ffn_up.weight", kFfn, kModel},
     {"layers.$.mlp.down_proj.weight", "blk.$.ffn_down.weight", kModel, kFfn},
-    {"layers.$.mlp.up_proj.bias", "blk.$.ffn_up.bias", kFfn, kNone, kAsIs, kOptional},
-    {"layers.$.mlp.down_proj.bias", "blk.$.ffn_down.bias", kModel, kNone, kAsIs, kOptional},
+    {"layers.$.mlp.up_proj.bias", "blk.$.ffn_up.bias", kFfn, kNone, kAsIs, kFfnBias},
+    {"layers.$.mlp.down_proj.bias", "blk.$.ffn_down.bias", kModel, kNone, kAsIs, kFfnBias},
 };
 
 constexpr TensorRule kBloomRules[] = {
@@ -232,14 +235,14 @@ constexpr TensorRule kOptRules[] = {
     {"layers.$.self_attn.k_proj.weight", "blk.$.attn_k.weight", kKv, kModel},
     {"layers.$.self_attn.v_proj.weight", "blk.$.attn_v.weight", kKv, kModel},
     {"layers.$.self_attn.out_proj.weight", "blk.$.attn_output.weight", kModel, kQ},
-    {"layers.$.self_attn.q_proj.bias", "blk.$.attn_q.bias", kQ, kNone, kAsIs, kOptional},
-    {"layers.$.self_attn.k_proj.bias", "blk.$.attn_k.bias", kKv, kNone, kAsIs, kOptional},
-    {"layers.$.self_attn.v_proj.bias", "blk.$.attn_v.bias", kKv, kNone, kAsIs, kOptional},
-    {"layers.$.self_attn.out_proj.bias", "blk.$.attn_output.bias", kModel, kNone, kAsIs, kOptional},
+    {"layers.$.self_attn.q_proj.bias", "blk.$.attn_q.bias", kQ, kNone, kAsIs, kQkvBias},
+    {"layers.$.self_attn.k_proj.bias", "blk.$.attn_k.bias", kKv, kNone, kAsIs, kQkvBias},
+    {"layers.$.self_attn.v_proj.bias", "blk.$.attn_v.bias", kKv, kNone, kAsIs, kQkvBias},
+    {"layers.$.self_attn.out_proj.bias", "blk.$.attn_output.bias", kModel, kNone, kAsIs, kOutBias},
     {"layers.$.fc1.weight", "blk.$.ffn_up.weight", kFfn, kModel},
     {"layers.$.fc2.weight", "blk.$.ffn_down.weight", kModel, kFfn},
-    {"layers.$.fc1.bias", "blk.$.ffn_up.bias", kFfn, kNone, kAsIs, kOptional},
-    {"layers.$.fc2.bias", "blk.$.ffn_down.bias", kModel, kNone, kAsIs, kOptional},
+    {"layers.$.fc1.bias", "blk.$.ffn_up.bias", kFfn, kNone, kAsIs, kFfnBias},
+    {"layers.$.fc2.bias", "blk.$.ffn_down.bias", kModel, kNone, kAsIs, kFfnBias},
 };
 constexpr TensorRule kOptNormBeforeRules[] = {
     {"final_layer_norm.weight", "output_norm.weight", kModel},
@@ -329,9 +332,7 @@ constinit const TensorRules kNormBiases = kNormBiasRules;
 constinit const TensorRules kNormsAfter = kNormAfterRules;
 constinit const TensorRules kNormsAround = kNormAroundRules;
 constinit const TensorRules kAttention = kAttentionRules;
-constinit const TensorRules kQkvBiases = kRequiredQkvBiasRules;
-constinit const TensorRules kAttentionWithoutQkvBiases =
-    TensorRules(kAttentionRules).first(std::size(kAttentionRules) - kQkvBiasRules);
+constinit const TensorRules kAttentionWithQkvBiases = kAttentionWithQkvBiasRules;
 constinit const TensorRules kLatentAttention = kLatentAttentionRules;
 constinit const TensorRules kHeadNorms = kHeadNormRules;
 constinit const TensorRules kAllHeadNorms = kAllHeadNormRules;

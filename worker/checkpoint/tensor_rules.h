@@ -56,9 +56,12 @@ enum class Layers : uint8_t { kAll, kAttending, kRecurrent };
 
 enum class Presence : uint8_t {
   kRequired,
-  kOptional,  // in every layer or in none
-  kOutput,    // the output matrix: absent, or a copy of the embeddings, where these are shared
-  kShared,    // in every layer, or in the first one alone
+  kOutput,  // the output matrix: absent, or a copy of the embeddings, where these are shared
+  kShared,  // in every layer, or in the first one alone
+  // Biases: in every layer or in none, as config.json says; where it does not, as the checkpoint has them.
+  kQkvBias,
+  kOutBias,  // of attention's output
+  kFfnBias,
 };
 
 struct TensorRule {
@@ -86,9 +89,8 @@ extern const TensorRules kNorms;        // before attention and FFN
 extern const TensorRules kNormBiases;   // of these and the final one
 extern const TensorRules kNormsAfter;   // behind attention and FFN
 extern const TensorRules kNormsAround;  // before and behind
-extern const TensorRules kAttention;    // biases as the checkpoint has them
-extern const TensorRules kQkvBiases;    // required
-extern const TensorRules kAttentionWithoutQkvBiases;
+extern const TensorRules kAttention;
+extern const TensorRules kAttentionWithQkvBiases;  // always, and no other bias
 extern const TensorRules kLatentAttention;
 extern const TensorRules kHeadNorms;     // of queries and keys, each head by itself
 extern const TensorRules kAllHeadNorms;  // of all heads as one vector
