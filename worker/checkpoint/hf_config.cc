@@ -1,5 +1,6 @@
 #include "worker/checkpoint/hf_config.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -16,6 +17,33 @@ namespace {
 constexpr uint64_t kMaxConfigBytes = 4 << 20;
 constexpr size_t kMaxNumbers = 1 << 16;
 constexpr size_t kShownValueBytes = 60;
+constexpr int kUnknownShown = 8;
+
+// `finetuned` tells of the training.
+constexpr std::string_view kRopeMembers[] = {"rope_type",
+                                             "type",
+                                             "rope_theta",
+                                             "partial_rotary_factor",
+                                             "factor",
+                                             "attention_factor",
+                                             "beta_fast",
+                                             "beta_slow",
+                                             "truncate",
+                                             "mscale",
+                                             "mscale_all_dim",
+                                             "short_factor",
+                                             "long_factor",
+                                             "low_freq_factor",
+                                             "high_freq_factor",
+                                             "finetuned",
+                                             "original_max_position_embeddings"};
+
+std::string RopeName(std::string_view key) { return base::StrCat("rope_parameters.", key); }
+
+// By what YaRN's queries and keys grow (Peng et al., arXiv 2309.00071, section 3.4), times a model's own multiplier.
+double YarnMagnitude(double factor, double multiplier) {
+  return factor <= 1 ? 1 : 0.1 * multiplier * std::log(factor) + 1;
+}
 
 // For messages, at any depth of nesting.
 std::string Shown(const nlohmann::json& value) {
@@ -58,6 +86,11 @@ void HfConfig::SetDefaults(std::string_view json) {
   for (const auto& [key, value] : defaults.items()) {
     if (Member(json_, key) == nullptr) json_[key] = value;
   }
+}
+
+void HfConfig::Complain(std::string problem) {
+  if (std::find(problems_.begin(), problems_.end(), problem) == problems_.end())
+    problems_.push_back(std::move(problem));
 }
 
 const nlohmann::json* HfConfig::Find(Names names) const {
@@ -199,6 +232,31 @@ const nlohmann::json* HfConfig::RopeObject(std::string_view kind) const {
   return nullptr;
 }
 
+void HfConfig::ReadYarnVariants(const nlohmann::json& group, HfRope& rope) {
+  const nlohmann::json* truncate = Member(group, "truncate");
+  if (truncate != nullptr && *truncate != true) {
+    Complain(base::StrCat(RopeName("truncate"), " is ", Shown(*truncate), ", must be true"));
+  }
+  // Zero counts as absent.
+  const auto multiplier = [&](std::string_view key) {
+    const nlohmann::json* value = Member(group, key);
+    return value == nullptr || *value == 0 ? 0 : CheckedPositive(*value, RopeName(key));
+  };
+  const double of_cos = multiplier("mscale"), of_all = multiplier("mscale_all_dim");
+  if (rope.attention_factor || of_cos == 0 || of_all == 0) return;
+  rope.attention_factor = YarnMagnitude(rope.factor, of_cos) / YarnMagnitude(rope.factor, of_all);
+}
+
+void HfConfig::ComplainOfUnknown(const nlohmann::json& rope_group) {
+  int unknown = 0;
+  for (const auto& [key, value] : rope_group.items()) {
+    const bool known = std::find(std::begin(kRopeMembers), std::end(kRopeMembers), key) != std::end(kRopeMembers);
+    if (known || value.is_null()) continue;
+    Complain(base::StrCat("the RoPE's ", Quoted(key), " is not supported: it may change what positions do"));
+    if (++unknown == kUnknownShown) return;
+  }
+}
+
 HfRope HfConfig::Rope(std::string_view kind) {
   HfRope rope;
   const nlohmann::json none = nlohmann::json::object();
@@ -208,10 +266,9 @@ HfRope HfConfig::Rope(std::string_view kind) {
     found = nullptr;
   }
   const nlohmann::json& group = found == nullptr ? none : *found;
-  const auto name = [](std::string_view key) { return base::StrCat("rope_parameters.", key); };
   const auto positive = [&](std::string_view key, double fallback) {
     const nlohmann::json* value = Member(group, key);
-    return value == nullptr ? fallback : CheckedPositive(*value, name(key));
+    return value == nullptr ? fallback : CheckedPositive(*value, RopeName(key));
   };
   const auto optional = [&](std::string_view key) -> std::optional<double> {
     if (Member(group, key) == nullptr) return std::nullopt;
@@ -221,7 +278,7 @@ HfRope HfConfig::Rope(std::string_view kind) {
     const nlohmann::json* value = Member(group, key);
     if (value == nullptr) continue;
     if (!value->is_string()) {
-      Complain(base::StrCat(name(key), " is ", Shown(*value), ", must be text"));
+      Complain(base::StrCat(RopeName(key), " is ", Shown(*value), ", must be text"));
     } else {
       rope.type = value->get<std::string>();
     }
@@ -230,22 +287,28 @@ HfRope HfConfig::Rope(std::string_view kind) {
   if (rope.type == "su") rope.type = "longrope";  // its first name
   rope.theta = optional("rope_theta");
   rope.factor = positive("factor", 1);
+  const bool scaled = rope.type == "linear" || rope.type == "dynamic" || rope.type == "llama3" || rope.type == "yarn";
+  if (scaled && Member(group, "factor") == nullptr) {
+    Complain(base::StrCat(RopeName("factor"), " is missing, which RoPE of type ", rope.type, " needs"));
+  }
   rope.low_freq_factor = positive("low_freq_factor", 1);
   rope.high_freq_factor = positive("high_freq_factor", 4);
   rope.attention_factor = optional("attention_factor");
   rope.beta_fast = optional("beta_fast");
   rope.beta_slow = optional("beta_slow");
   rope.partial = optional("partial_rotary_factor");
+  if (rope.type == "yarn") ReadYarnVariants(group, rope);
+  ComplainOfUnknown(group);
   if (const nlohmann::json* original = Member(group, "original_max_position_embeddings")) {
-    rope.original_context = CheckedInt(*original, name("original_max_position_embeddings"), 1, kMaxContext);
+    rope.original_context = CheckedInt(*original, RopeName("original_max_position_embeddings"), 1, kMaxContext);
   } else {
     rope.original_context = IntOr({"original_max_position_embeddings"}, 0, 1, kMaxContext);
   }
   if (const nlohmann::json* factors = Member(group, "long_factor")) {
-    rope.long_factors = CheckedNumbers(*factors, name("long_factor"));
+    rope.long_factors = CheckedNumbers(*factors, RopeName("long_factor"));
   }
   if (const nlohmann::json* factors = Member(group, "short_factor")) {
-    rope.short_factors = CheckedNumbers(*factors, name("short_factor"));
+    rope.short_factors = CheckedNumbers(*factors, RopeName("short_factor"));
   }
   return rope;
 }

@@ -29,10 +29,11 @@ struct HfRope {
   double factor = 1;
   double low_freq_factor = 1, high_freq_factor = 4;  // llama3
   int64_t original_context = 0;                      // llama3, longrope, yarn; 0: not stated
-  std::optional<double> attention_factor;            // longrope, yarn
-  std::optional<double> beta_fast, beta_slow;        // yarn
-  std::vector<double> long_factors, short_factors;   // longrope
-  std::optional<double> partial;                     // of a head's dimensions
+  // longrope, yarn; also what yarn's mscale and mscale_all_dim come to.
+  std::optional<double> attention_factor;
+  std::optional<double> beta_fast, beta_slow;       // yarn
+  std::vector<double> long_factors, short_factors;  // longrope
+  std::optional<double> partial;                    // of a head's dimensions
 };
 
 class HfConfig {
@@ -64,10 +65,11 @@ class HfConfig {
   // Numbers, texts or true/false; empty where absent.
   std::vector<double> Numbers(Names names);
   std::vector<std::string> Strings(Names names);
-  // `kind`: of layers that have a RoPE of their own ("full_attention", "sliding_attention").
+  // `kind`: of layers that have a RoPE of their own ("full_attention", "sliding_attention"). Complains about members
+  // that are not known: each may change what is computed.
   HfRope Rope(std::string_view kind);
 
-  void Complain(std::string problem) { problems_.push_back(std::move(problem)); }
+  void Complain(std::string problem);  // once of each
   // The name under which the value is there, or the first one: for messages.
   std::string NameOf(Names names) const;
   const std::vector<std::string>& problems() const { return problems_; }
@@ -79,6 +81,8 @@ class HfConfig {
   double CheckedPositive(const nlohmann::json& value, const std::string& name);
   std::vector<double> CheckedNumbers(const nlohmann::json& value, const std::string& name);
   const nlohmann::json* RopeObject(std::string_view kind) const;
+  void ComplainOfUnknown(const nlohmann::json& rope_group);
+  void ReadYarnVariants(const nlohmann::json& group, HfRope& rope);
 
   nlohmann::json json_;
   std::string path_;

@@ -3,6 +3,7 @@
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
+#include <cmath>
 #include <string>
 
 #include "base/error.h"
@@ -101,6 +102,34 @@ TEST(HfConfig, ARopeOfAnotherShapeIsComplainedAbout) {
   HfConfig config = Config(R"({"rope_scaling": "linear"})");
   config.Rope("full_attention");
   EXPECT_THAT(config.problems(), ElementsAre(HasSubstr("rope_scaling is \"linear\", must be a group of values")));
+}
+
+TEST(HfConfig, YarnsMultipliersBecomeItsAttentionFactor) {
+  const auto attention_factor = [](const char* more) {
+    const std::string text = std::string(R"({"rope_scaling": {"type": "yarn", "factor": 40)") + more + "}}";
+    HfConfig config = Config(text.c_str());
+    const std::optional<double> factor = config.Rope("full_attention").attention_factor;
+    EXPECT_THAT(config.problems(), IsEmpty()) << more;
+    return factor;
+  };
+  const double root = 0.1 * std::log(40.0);
+  EXPECT_NEAR(*attention_factor(R"(, "mscale": 0.5, "mscale_all_dim": 2)"), (0.5 * root + 1) / (2 * root + 1), 1e-12);
+  EXPECT_EQ(attention_factor(R"(, "mscale": 1, "mscale_all_dim": 1, "truncate": true)"), 1);
+  EXPECT_EQ(attention_factor(R"(, "mscale": 1, "mscale_all_dim": 1, "attention_factor": 1.25)"), 1.25);
+  EXPECT_EQ(attention_factor(R"(, "mscale": 1, "mscale_all_dim": 0.0)"), std::nullopt);  // as if not stated
+  EXPECT_EQ(attention_factor(R"(, "mscale": 1, "finetuned": true, "beta_fast": null)"), std::nullopt);
+}
+
+TEST(HfConfig, WhatMayChangeARopeIsNotPassedOver) {
+  HfConfig config = Config(R"({"rope_parameters": {"rope_type": "yarn", "truncate": false, "mscale": -1, "alpha": 2,
+                                                   "beta": null}})");
+  config.Rope("full_attention");
+  config.Rope("sliding_attention");  // the same group, and no complaint twice
+  EXPECT_THAT(config.problems(),
+              ElementsAre(HasSubstr("rope_parameters.factor is missing, which RoPE of type yarn needs"),
+                          HasSubstr("rope_parameters.truncate is false, must be true"),
+                          HasSubstr("rope_parameters.mscale is -1, must be a positive number"),
+                          HasSubstr("the RoPE's \"alpha\" is not supported")));
 }
 
 TEST(HfConfig, WhatIsNoConfigIsRefused) {

@@ -89,6 +89,9 @@ void ReadRope(HfConfig& config, const HfFamily& family, HfModel& model) {
   if (model.rotary_dim < 2 || model.rotary_dim % 2 != 0 || partial > 1) {
     config.Complain(base::StrCat("partial_rotary_factor is ", partial, " of ", model.head_dim,
                                  " dimensions, which are no even number from 2 to all of them"));
+  } else if (family.rope == HfRopeUse::kNeighbours && model.rotary_dim != model.head_dim) {
+    config.Complain(
+        base::StrCat("partial_rotary_factor is ", partial, ", and \"", family.gguf, "\" in GGUF turns whole heads"));
   }
 }
 

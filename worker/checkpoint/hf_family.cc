@@ -29,10 +29,14 @@ void Llama(HfConfig& config, HfDescription& out, ArchitectureKeys&) {
   StayWithinWindow(config.IntOr({"sliding_window"}, 0, 0, kMaxWindow), out);
 }
 
-// Windows count only where they are switched on, and from a layer on that is often behind the last one.
+// Windows count only where they are switched on, and in the layers that the file names; where it names none, from one
+// on that is often behind the last.
 void Qwen2(HfConfig& config, HfDescription& out, ArchitectureKeys&) {
   if (!config.BoolOr({"use_sliding_window"}, false)) return;
-  if (config.IntOr({"max_window_layers"}, 0, 0, kMaxWindow) >= out.model.layers) return;
+  const std::vector<std::string> types = config.Strings({"layer_types"});
+  const bool some = types.empty() ? config.IntOr({"max_window_layers"}, 0, 0, kMaxWindow) < out.model.layers
+                                  : std::find(types.begin(), types.end(), "sliding_attention") != types.end();
+  if (!some) return;
   StayWithinWindow(config.IntOr({"sliding_window"}, 0, 0, kMaxWindow), out);
 }
 

@@ -130,6 +130,35 @@ TEST_F(DescribeConfigTest, Llama3ScalingBecomesDivisors) {
   EXPECT_EQ(factors[7], 8);
 }
 
+TEST_F(DescribeConfigTest, AScalingWithoutItsFactorIsRefused) {
+  for (const char* type : {"linear", "dynamic", "llama3", "yarn"}) {
+    const json scaling = {{"rope_type", type}, {"original_max_position_embeddings", 128}};
+    EXPECT_THAT(Complaint(With(Llama(), {{"rope_scaling", scaling}})),
+                HasSubstr(base::StrCat("rope_parameters.factor is missing, which RoPE of type ", type, " needs")));
+  }
+}
+
+TEST_F(DescribeConfigTest, YarnsMultipliersAreItsMagnitude) {
+  const json yarn = {{"rope_type", "yarn"},
+                     {"factor", 2},
+                     {"original_max_position_embeddings", 256},
+                     {"mscale", 0.5},
+                     {"mscale_all_dim", 1}};
+  const double root = 0.1 * std::log(2.0);
+  EXPECT_FLOAT_EQ(*Keys(With(Llama(), {{"rope_scaling", yarn}})).GetDouble("llama.rope.scaling.yarn_attn_factor"),
+                  (0.5 * root + 1) / (root + 1));
+}
+
+// Reordering rows for neighbours would mix the part that rotates with the part that does not.
+TEST_F(DescribeConfigTest, HeadsThatRotateInPartAreRefusedWhereRowsAreReordered) {
+  EXPECT_THAT(Complaint(With(Llama(), {{"partial_rotary_factor", 0.5}})),
+              HasSubstr("partial_rotary_factor is 0.5, and \"llama\" in GGUF turns whole heads"));
+  EXPECT_THAT(Complaint(With(Llama(), {{"rope_parameters", {{"rope_theta", 1e4}, {"partial_rotary_factor", 0.25}}}})),
+              HasSubstr("partial_rotary_factor is 0.25"));
+  const json qwen = With(Llama(), {{"architectures", {"Qwen2ForCausalLM"}}, {"partial_rotary_factor", 0.5}});
+  EXPECT_EQ(*Keys(qwen).GetInt("qwen2.rope.dimension_count"), 8);
+}
+
 TEST_F(DescribeConfigTest, LongRopeBringsItsFactors) {
   json phi3 = With(
       Llama(),
@@ -156,6 +185,11 @@ TEST_F(DescribeConfigTest, WindowsThatGgufCannotSayLimitTheContext) {
   EXPECT_EQ(Describe(qwen)->model.context, 512);  // not switched on
   EXPECT_EQ(Describe(With(qwen, {{"use_sliding_window", true}, {"max_window_layers", 2}}))->model.context, 512);
   EXPECT_EQ(Describe(With(qwen, {{"use_sliding_window", true}, {"max_window_layers", 1}}))->model.context, 100);
+  const json named = {{"use_sliding_window", true}, {"max_window_layers", 2}};
+  const json last = {{"layer_types", {"full_attention", "sliding_attention"}}};
+  EXPECT_EQ(Describe(With(With(qwen, named), last))->model.context, 100);
+  const json none = {{"max_window_layers", 1}, {"layer_types", {"full_attention", "full_attention"}}};
+  EXPECT_EQ(Describe(With(With(qwen, named), none))->model.context, 512);
 }
 
 TEST_F(DescribeConfigTest, Gemma3) {
