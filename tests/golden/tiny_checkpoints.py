@@ -192,12 +192,16 @@ def as_openlm(config, tensors):
             tensor = torch.cat([tensor, tensors[name.replace("gate_proj", "up_proj")]])
         if parts[-2] != "up_proj":
             out[name if parts[0] == "model" else f"model.{layer}{OPENLM_NAMES[parts[-2]]}.weight"] = tensor
+    for layer in range(config.num_hidden_layers):
+        out[f"model.layers.{layer}.attention.pos_embed.inv_freq"] = 1e4 ** (-torch.arange(0, config.head_dim, 2) / config.head_dim)
     return {
         "architectures": ["OpenLMModel"], "model_type": "openlm",
         "params_args_dict": {
             "dim": config.hidden_size, "n_layers": config.num_hidden_layers, "n_heads": config.num_attention_heads,
             "vocab_size": config.vocab_size, "seq_len": tiny_models.CONTEXT, "weight_tying": False, "qk_norm": True,
-            "post_embed_norm": False, "norm_type": "gain_only_lp_layer_norm"}}, out
+            "post_embed_norm": False, "norm_type": "gain_only_lp_layer_norm", "model_norm": "gain_only_lp_layer_norm",
+            "positional_embedding_type": "rotary", "ffn_type": "swiglu_torch", "attn_name": "auto",
+            "attn_activation": None}}, out
 
 
 PUBLISHED = {"openelm": as_openelm, "minicpm": as_minicpm, "qwen": as_qwen, "mobilellm": as_mobilellm,

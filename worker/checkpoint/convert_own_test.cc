@@ -215,7 +215,9 @@ TEST_F(ConvertOwnTest, OpenLmsConfigurationIsAGroup) {
   Counting(layer + "attention.out_proj.weight", {4, 4});
   Counting(layer + "feed_forward.w12.weight", {512, 4});
   Counting(layer + "feed_forward.w3.weight", {4, 256});
+  Counting(layer + "attention.pos_embed.inv_freq", {2});
   const GgufFile& file = Convert();
+  EXPECT_THAT(notes_, ElementsAre(HasSubstr("1 tensors *.inv_freq")));
   EXPECT_EQ(*file.GetInt("openlm.feed_forward_length"), 256);
   EXPECT_EQ(*file.GetInt("openlm.context_length"), 16);
   EXPECT_EQ(Values("output.weight")[0], 7);

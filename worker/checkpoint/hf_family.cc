@@ -4,6 +4,7 @@
 #include <cmath>
 #include <utility>
 
+#include "absl/strings/str_join.h"
 #include "base/strings.h"
 #include "worker/checkpoint/json_text.h"
 #include "worker/gguf/model_bounds.h"
@@ -256,8 +257,22 @@ void PanguPi(HfConfig& config, HfDescription& out, ArchitectureKeys& keys) {
   out.tensors.push_back(rules::kSeriesFfn);
 }
 
+// Complains where the file states something else than one of these.
+void RequireOneOf(HfConfig& config, std::string_view key, std::initializer_list<const char*> known) {
+  const std::string stated = config.StringOr({key}, *known.begin());
+  if (std::find(known.begin(), known.end(), stated) != known.end()) return;
+  config.Complain(
+      base::StrCat(key, " is ", Quoted(stated), ", which is not supported (", absl::StrJoin(known, ", "), ")"));
+}
+
 // open_lm rounds the width of its FFN up from two thirds of four times the model's.
 void OpenLm(HfConfig& config, HfDescription& out, ArchitectureKeys&) {
+  for (const std::string_view key : {"norm_type", "model_norm"}) {
+    RequireOneOf(config, key, {"gain_only_lp_layer_norm", "gain_only_layer_norm"});
+  }
+  RequireOneOf(config, "positional_embedding_type", {"rotary"});
+  RequireOneOf(config, "ffn_type", {"swiglu", "swiglu_torch"});
+  RequireOneOf(config, "attn_name", {"auto", "xformers_attn", "torch_attn"});  // another may do without softmax
   for (const std::string_view key : {"qk_norm", "apply_qk_norm"}) {
     if (!config.BoolOr({key}, true)) config.Complain(base::StrCat(key, " is false, which is not supported"));
   }

@@ -268,6 +268,37 @@ TEST_F(DescribeConfigTest, OpenElmsWidths) {
   EXPECT_FLOAT_EQ(*keys.GetDouble("openelm.attention.layer_norm_rms_epsilon"), 1e-6);
 }
 
+TEST_F(DescribeConfigTest, OpenLmIsBuiltInOneWayOfSeveral) {
+  // Of DCLM-1B.
+  const json params = {{"dim", 2048},
+                       {"n_layers", 24},
+                       {"n_heads", 16},
+                       {"vocab_size", 50432},
+                       {"seq_len", 2048},
+                       {"apply_qk_norm", true},
+                       {"qk_norm", true},
+                       {"post_embed_norm", false},
+                       {"weight_tying", false},
+                       {"norm_eps", 1e-5},
+                       {"norm_type", "gain_only_lp_layer_norm"},
+                       {"model_norm", "gain_only_lp_layer_norm"},
+                       {"positional_embedding_type", "rotary"},
+                       {"ffn_type", "swiglu_torch"},
+                       {"attn_name", "auto"},
+                       {"attn_activation", nullptr}};
+  EXPECT_EQ(Describe({{"model_type", "openlm"}, {"params_args_dict", params}})->model.ffn[0], 5632);
+  const json other = {{"norm_type", "rms_norm"},
+                      {"model_norm", "no_wb_layer_norm"},
+                      {"positional_embedding_type", "head_rotary"},
+                      {"ffn_type", "gelu"},
+                      {"attn_name", "custom_attn"}};
+  EXPECT_THAT(Complaint({{"model_type", "openlm"}, {"params_args_dict", With(params, other)}}),
+              AllOf(HasSubstr("norm_type is \"rms_norm\", which is not supported (gain_only_lp_layer_norm, gain_only"),
+                    HasSubstr("model_norm is \"no_wb_layer_norm\""),
+                    HasSubstr("positional_embedding_type is \"head_rotary\", which is not supported (rotary)"),
+                    HasSubstr("ffn_type is \"gelu\""), HasSubstr("attn_name is \"custom_attn\"")));
+}
+
 TEST_F(DescribeConfigTest, QwenStatesGateAndUpTogether) {
   const json qwen =
       With(Llama(), {{"architectures", {"QWenLMHeadModel"}}, {"num_key_value_heads", 4}, {"seq_length", 128}});

@@ -16,8 +16,8 @@ namespace {
 constexpr size_t kCompareBytes = 4 << 20;
 
 // What checkpoints carry besides weights: buffers that are computed anew, and the parts of models that also see.
-constexpr std::string_view kSkippedEnds[] = {"rotary_emb.inv_freq", ".attn.bias", ".attn.masked_bias",
-                                             ".attention.bias", ".attention.masked_bias"};
+constexpr std::string_view kSkippedEnds[] = {".inv_freq", ".attn.bias", ".attn.masked_bias", ".attention.bias",
+                                             ".attention.masked_bias"};
 constexpr std::string_view kSkippedBegins[] = {"vision_tower.", "model.vision_tower.", "multi_modal_projector.",
                                                "model.multi_modal_projector."};
 
