@@ -21,41 +21,54 @@ bool IsWordOf(std::string_view word, std::string_view list) {
   return false;
 }
 
-void ReadSizes(HfConfig& config, const HfFamily& family, HfModel& model) {
+// Forms of checkpoints that are not read, and where the same model is published in one that is.
+struct Elsewhere {
+  std::string_view names, remedy;
+};
+constexpr Elsewhere kElsewhere[] = {
+    {"OLMoForCausalLM hf_olmo", "take the model from its repository whose name ends in -hf, an OlmoForCausalLM"},
+};
+
+void ReadLayers(HfConfig& config, const HfFamily& family, HfModel& model) {
+  const size_t problems = config.problems().size();
   model.layers = config.Int({"num_hidden_layers", "n_layer", "n_layers", "num_transformer_layers"}, 1, kMaxLayers);
   model.model_dim = config.Int({"hidden_size", "n_embd", "n_embed", "model_dim", "dim"}, 1, kMaxDim);
-  model.vocab = config.Int({"vocab_size"}, 1, kMaxVocab);
-  const HfConfig::Names context = {
-      "max_position_embeddings", "n_positions",      "n_ctx",  "seq_length", "max_sequence_length",
-      "max_context_length",      "model_max_length", "seq_len"};
-  model.context =
-      family.context > 0 ? config.IntOr(context, family.context, 1, kMaxContext) : config.Int(context, 1, kMaxContext);
   const HfConfig::Names kv_heads = {"num_key_value_heads", "num_kv_heads"};
   model.q_heads =
       config.IntPerLayer({"num_attention_heads", "n_head", "num_query_heads", "n_heads"}, model.layers, 1, kMaxHeads);
   model.kv_heads = config.Has(kv_heads) ? config.IntPerLayer(kv_heads, model.layers, 1, kMaxHeads) : model.q_heads;
-  for (size_t l = 0; l < model.q_heads.size(); ++l) {
-    if (model.q_heads[l] % model.kv_heads[l] == 0) continue;
-    config.Complain(base::StrCat(config.NameOf(kv_heads), " is ", model.kv_heads[l], ", which does not divide the ",
-                                 model.q_heads[l], " query heads"));
-    break;
-  }
   const HfConfig::Names head_dim = {"head_dim", "kv_channels"};
   model.head_dim_stated = config.Has(head_dim);
-  if (model.head_dim_stated) {
-    model.head_dim = config.Int(head_dim, 1, kMaxDim);
-  } else {
-    model.head_dim = std::max<int64_t>(1, model.model_dim / model.q_heads[0]);
-    if (model.model_dim % model.q_heads[0] != 0) {
-      config.Complain(base::StrCat(model.q_heads[0], " heads do not divide the width of ", model.model_dim));
-    }
-  }
+  model.head_dim = model.head_dim_stated ? config.Int(head_dim, 1, kMaxDim)
+                                         : std::max<int64_t>(1, model.model_dim / model.q_heads[0]);
   const HfConfig::Names ffn = {"intermediate_size", "n_inner", "ffn_dim"};
   if (!config.Has(ffn) && family.four_times_wide) {
     model.ffn.assign(static_cast<size_t>(model.layers), 4 * model.model_dim);
   } else {
     model.ffn = config.IntPerLayer(ffn, model.layers, 1, kMaxDim);
   }
+  if (config.problems().size() > problems) return;
+  model.sized = true;
+  for (size_t l = 0; l < model.q_heads.size(); ++l) {
+    if (model.q_heads[l] % model.kv_heads[l] == 0) continue;
+    config.Complain(base::StrCat(config.NameOf(kv_heads), " is ", model.kv_heads[l], ", which does not divide the ",
+                                 model.q_heads[l], " query heads"));
+    break;
+  }
+  if (!model.head_dim_stated && model.model_dim % model.q_heads[0] != 0) {
+    config.Complain(base::StrCat(model.q_heads[0], " heads do not divide the width of ", model.model_dim));
+    model.sized = false;  // nor is a head's
+  }
+}
+
+void ReadSizes(HfConfig& config, const HfFamily& family, HfModel& model) {
+  ReadLayers(config, family, model);
+  model.vocab = config.Int({"vocab_size"}, 1, kMaxVocab);
+  const HfConfig::Names context = {
+      "max_position_embeddings", "n_positions",      "n_ctx",  "seq_length", "max_sequence_length",
+      "max_context_length",      "model_max_length", "seq_len"};
+  model.context =
+      family.context > 0 ? config.IntOr(context, family.context, 1, kMaxContext) : config.Int(context, 1, kMaxContext);
   const HfConfig::Names tied = {"tie_word_embeddings", "share_input_output_layers", "weight_tying"};
   model.tied_stated = config.Has(tied);
   model.tied = config.BoolOr(tied, family.tied);
@@ -86,6 +99,7 @@ void ReadRope(HfConfig& config, const HfFamily& family, HfModel& model) {
   const auto head_dim = static_cast<double>(model.head_dim);
   // As Transformers rounds, but for what a product such as 0.4 · 80 may lack.
   model.rotary_dim = static_cast<int>(std::floor(std::min(partial, 1.0) * head_dim + 1e-6));
+  if (!model.sized) return;
   if (model.rotary_dim < 2 || model.rotary_dim % 2 != 0 || partial > 1) {
     config.Complain(base::StrCat("partial_rotary_factor is ", partial, " of ", model.head_dim,
                                  " dimensions, which are no even number from 2 to all of them"));
@@ -145,7 +159,7 @@ void WriteLongRope(HfConfig& config, HfDescription& out, ArchitectureKeys& keys)
   const auto wanted = static_cast<size_t>(out.model.rotary_dim / 2);
   for (const auto& [name, factors] :
        {std::pair("long_factor", &rope.long_factors), std::pair("short_factor", &rope.short_factors)}) {
-    if (factors->size() == wanted) continue;
+    if (factors->size() == wanted || !out.model.sized) continue;
     config.Complain(base::StrCat("rope_parameters.", name, " has ", factors->size(), " elements, must have ", wanted));
   }
   const double scale = static_cast<double>(out.model.context) / static_cast<double>(rope.original_context);
@@ -256,6 +270,11 @@ absl::StatusOr<const HfFamily*> FindHfFamily(const HfConfig& config) {
   }
   if (wanted.empty()) {
     return CheckpointError(config.path(), {"names neither architectures nor model_type; is it a language model's?"});
+  }
+  for (const Elsewhere& other : kElsewhere) {
+    if (!IsWordOf(wanted, other.names)) continue;
+    return CheckpointError(config.path(),
+                           {base::StrCat("the form of ", Quoted(wanted), " is not supported; ", other.remedy)});
   }
   const std::string nearest = base::Nearest(wanted, known);
   return CheckpointError(config.path(),

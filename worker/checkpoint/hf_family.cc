@@ -44,7 +44,7 @@ void Qwen2(HfConfig& config, HfDescription& out, ArchitectureKeys&) {
 // Says which layers have windows, where the file does.
 void CheckWindows(HfConfig& config, const HfModel& model, bool (*has_window)(int64_t layer)) {
   const std::vector<std::string> types = config.Strings({"layer_types"});
-  if (types.empty()) return;
+  if (types.empty() || !model.sized) return;
   for (int64_t l = 0; l < model.layers; ++l) {
     const bool window = l < static_cast<int64_t>(types.size()) && types[static_cast<size_t>(l)] == "sliding_attention";
     if (window == has_window(l) && types.size() == static_cast<size_t>(model.layers)) continue;
@@ -161,14 +161,16 @@ void SmolLm3(HfConfig& config, HfDescription& out, ArchitectureKeys& keys) {
   const int64_t interval = config.IntOr({"no_rope_layer_interval"}, 4, 1, kMaxDim);
   bool usual = with_rope.empty() ? interval == 4 : static_cast<int64_t>(with_rope.size()) == out.model.layers;
   for (size_t l = 0; l < with_rope.size(); ++l) usual &= (with_rope[l] != 0) == ((l + 1) % 4 != 0);
-  if (!usual) config.Complain("no_rope_layers is not every fourth layer, as GGUF has it for this architecture");
+  if (!usual && out.model.sized)
+    config.Complain("no_rope_layers is not every fourth layer, as GGUF has it for this architecture");
 }
 
 // The first Qwen states the width of gate and up together.
 void Qwen(HfConfig& config, HfDescription& out, ArchitectureKeys& keys) {
   keys.U32s("feed_forward_length", out.model.ffn);
   for (int64_t& width : out.model.ffn) {
-    if (width % 2 != 0) config.Complain(base::StrCat("intermediate_size is ", width, ", must be even"));
+    if (width % 2 != 0 && out.model.sized)
+      config.Complain(base::StrCat("intermediate_size is ", width, ", must be even"));
     width = std::max<int64_t>(1, width / 2);
   }
   // Beyond the length of training RoPE and attention are scaled by the length; the keys are ours.
@@ -186,6 +188,7 @@ void Qwen(HfConfig& config, HfDescription& out, ArchitectureKeys& keys) {
 void OpenElm(HfConfig& config, HfDescription& out, ArchitectureKeys&) {
   const std::vector<double> multipliers = config.Numbers({"ffn_multipliers"});
   const int64_t divisor = config.IntOr({"ffn_dim_divisor"}, 256, 1, kMaxDim);
+  if (!out.model.sized) return;
   if (multipliers.size() != out.model.ffn.size()) {
     config.Complain(
         base::StrCat("ffn_multipliers has ", multipliers.size(), " elements for ", out.model.layers, " layers"));
@@ -245,7 +248,7 @@ void PanguPi(HfConfig& config, HfDescription& out, ArchitectureKeys& keys) {
   const int64_t reduction = config.IntOr({"shortcut_reduction"}, 32, 1, kMaxDim);
   model.series = config.IntOr({"series_activation_n"}, 1, 1, 64);
   if (model.shortcuts > 0) {
-    if (model.model_dim % reduction != 0) {
+    if (model.model_dim % reduction != 0 && model.sized) {
       config.Complain(
           base::StrCat("shortcut_reduction is ", reduction, ", which does not divide the width of ", model.model_dim));
     }
@@ -296,7 +299,7 @@ void RecurrentGemma(HfConfig& config, HfDescription& out, ArchitectureKeys& keys
   model.recurrent_width = config.IntOr({"lru_width"}, model.model_dim, 1, kMaxDim);
   model.recurrent_heads = model.q_heads[0];
   model.taps = config.IntOr({"conv1d_width"}, 4, 1, 64);
-  if (model.recurrent_width % model.recurrent_heads != 0) {
+  if (model.recurrent_width % model.recurrent_heads != 0 && model.sized) {
     config.Complain(base::StrCat("lru_width is ", model.recurrent_width, ", which ", model.recurrent_heads,
                                  " heads do not divide"));
   }
@@ -432,7 +435,7 @@ const std::vector<HfFamily>& Rows() {
        .layer_norm = true,
        .norms_from_zero = true},
       {.gguf = "olmo",
-       .architectures = "OlmoForCausalLM OLMoForCausalLM",
+       .architectures = "OlmoForCausalLM",
        .model_types = "olmo",
        .prefix = "model.",
        .activations = kSilu,

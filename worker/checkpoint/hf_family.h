@@ -27,6 +27,9 @@ HfBiases ReadBiases(HfConfig& config, std::string_view key);
 struct HfModel {
   int64_t layers = 1, model_dim = 1, vocab = 1, context = 1, head_dim = 1;
   bool head_dim_stated = false;
+  // Layers, widths and heads are what the file says. Where one of them was complained about, nothing follows from its
+  // placeholder, and no complaint should.
+  bool sized = false;
   std::vector<int64_t> q_heads, kv_heads, ffn;  // one for each layer
   HfRope rope;
   int rotary_dim = 0;

@@ -23,6 +23,7 @@ using nlohmann::json;
 using ::testing::AllOf;
 using ::testing::ElementsAre;
 using ::testing::HasSubstr;
+using ::testing::Not;
 
 json Llama() {
   return {{"architectures", {"LlamaForCausalLM"}},
@@ -325,10 +326,25 @@ TEST_F(DescribeConfigTest, EverythingWrongIsSaidAtOnce) {
                     HasSubstr("RoPE of type \"ntk\" is not supported (default, linear, dynamic, llama3,")));
 }
 
+TEST_F(DescribeConfigTest, NothingIsConcludedFromAValueThatIsWrong) {
+  json config = Llama();
+  config.erase("hidden_size");
+  EXPECT_THAT(Complaint(config),
+              AllOf(HasSubstr("hidden_size is missing"), Not(HasSubstr("divide")), Not(HasSubstr("dimensions"))));
+  const json uneven = With(Llama(), {{"hidden_size", 67}, {"rope_parameters", {{"partial_rotary_factor", 0.9}}}});
+  EXPECT_THAT(Complaint(uneven),
+              AllOf(HasSubstr("4 heads do not divide the width of 67"), Not(HasSubstr("dimensions"))));
+  json qwen = With(Llama(), {{"architectures", {"QWenLMHeadModel"}}, {"intermediate_size", 0}});
+  EXPECT_THAT(Complaint(qwen), AllOf(HasSubstr("intermediate_size is 0, must be from"), Not(HasSubstr("even"))));
+}
+
 TEST_F(DescribeConfigTest, AnUnknownArchitectureIsAnsweredWithTheNearest) {
   EXPECT_THAT(Complaint(With(Llama(), {{"architectures", {"LlamaForCausalML"}}})),
               HasSubstr("\"LlamaForCausalML\" is not supported; the nearest that is: LlamaForCausalLM"));
   EXPECT_THAT(Complaint(With(Llama(), {{"architectures", {"MambaForCausalLM"}}})), HasSubstr("\"MambaForCausalLM\""));
+  EXPECT_THAT(
+      Complaint({{"architectures", {"OLMoForCausalLM"}}, {"d_model", 2048}}),
+      HasSubstr("\"OLMoForCausalLM\" is not supported; take the model from its repository whose name ends in -hf"));
   EXPECT_THAT(Complaint({{"hidden_size", 3}}), HasSubstr("names neither architectures nor model_type"));
   // Where none is named, by the model's type.
   EXPECT_EQ((*Describe(With(Llama(), {{"architectures", nullptr}, {"model_type", "mistral"}}))).family->gguf, "llama");
