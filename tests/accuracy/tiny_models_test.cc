@@ -192,6 +192,8 @@ const Change kChanges[] = {
      [](auto&, auto& w) { w.layers[1].ffn_sum_norm_bias[3] += 0.1f; }},
     {"no norm of queries and keys", [](auto& m) { return Has(First(m).attention.qk_norm); },
      [](auto& m, auto&) { m.layers[0].attention.qk_norm = {}; }},
+    {"one weight of one head's norm", [](auto& m) { return First(m).attention.qk_norm_of_each_head; },
+     [](auto&, auto& w) { w.layers[1].k_norm.back() *= 1.5f; }},
     {"no norm of embeddings", [](auto& m) { return Has(m.embedding_norm); },
      [](auto& m, auto&) { m.embedding_norm = {}; }},
     {"one element of the final norm's bias", [](auto& m) { return m.final_norm.bias; },
@@ -336,7 +338,7 @@ INSTANTIATE_TEST_SUITE_P(Families, TinyModel,
                                            "mobilellm", "mobillama", "nemotron", "olmo", "olmo2", "openelm", "openlm",
                                            "opt", "opt_350m", "opt_gelu", "pangu_pi", "phi2", "phi3", "phi3_long",
                                            "phi3_short", "qwen", "qwen2", "qwen3", "qwen_long", "recurrentgemma",
-                                           "smollm3", "stablelm"),
+                                           "smollm3", "stablelm", "stablelm_parallel"),
                          [](const auto& info) { return info.param; });
 
 TEST(TinyModels, EveryFamilyHasOne) {

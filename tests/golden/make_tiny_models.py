@@ -264,7 +264,7 @@ def write_gguf(tiny, path):
     add_tokenizer(writer, tiny.pre)
     extra = tiny.tensors(tiny.model) if callable(tiny.tensors) else tiny.tensors
     for name, data in [*extra.items(), *tensors_of(tiny)]:
-        matrix = data.ndim == 2
+        matrix = data.ndim == 2 and not name.endswith("_norm.weight")
         writer.add_tensor(name, np.ascontiguousarray(data, dtype=tiny.dtype if matrix else np.float32))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
@@ -633,6 +633,21 @@ def stablelm():
     return Tiny("stablelm", tf.StableLmForCausalLM(config), keys=lambda w, c: w.add_parallel_residual(False))
 
 
+def stablelm_parallel():
+    # One norm for both branches; for queries and keys one of each head.
+    config = tf.StableLmConfig(**without(small(), "rms_norm_eps"), layer_norm_eps=1e-5, use_parallel_residual=True,
+                               qk_layernorm=True, rope_parameters=rope(partial_rotary_factor=0.5),
+                               partial_rotary_factor=0.5)
+
+    def tensors(model):
+        return {f"blk.{i}.attn_{kind[0]}_norm.weight":
+                torch.stack([norm.weight for norm in getattr(layer.self_attn, kind).norms]).detach().numpy()
+                for i, layer in enumerate(model.model.layers) for kind in ("q_layernorm", "k_layernorm")}
+    return Tiny("stablelm", tf.StableLmForCausalLM(config), "stablelm_parallel", tensors=tensors,
+                renamed=dict.fromkeys(map(str, range(config.num_attention_heads))),
+                keys=lambda w, c: w.add_parallel_residual(True))
+
+
 def olmo():
     config = tf.OlmoConfig(**without(small(), "rms_norm_eps"), clip_qkv=1.5, rope_parameters=rope(),
                            tie_word_embeddings=False)
@@ -688,7 +703,7 @@ FAMILIES = [llama, qwen2, bloom, gemma, gemma2, gemma3, gpt2, gptneox, granite, 
             phi2, phi3, qwen, qwen3, smollm3, stablelm]
 # What came later, variants of the above among them. Their place is their seed.
 MORE = [llama_yarn, llama_dynamic, phi3_long, phi3_short, gpt2_gelu, opt, opt_gelu, opt_350m, qwen_long, mobilellm, mobillama,
-        openlm, pangu_pi, minicpm3, recurrentgemma]
+        openlm, pangu_pi, minicpm3, recurrentgemma, stablelm_parallel]
 
 
 def main():

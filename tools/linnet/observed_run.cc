@@ -76,8 +76,8 @@ absl::StatusOr<worker::Weights> LoadObserved(const worker::GgufFile& file, const
     weights.layers.resize(std::max(weights.layers.size(), static_cast<size_t>(binding.layer) + 1));
     if (binding.is_vector()) {
       std::vector<float>& values = *worker::VectorOf(weights, binding.role, binding.layer);
-      values.resize(static_cast<size_t>(binding.cols));
-      kernels::Dequantize(binding.tensor->type, binding.data.data(), binding.cols, values.data());
+      values.resize(static_cast<size_t>(binding.rows * binding.cols));
+      kernels::Dequantize(binding.tensor->type, binding.data.data(), binding.rows * binding.cols, values.data());
       continue;
     }
     if (binding.is_blocks()) {  // heads' own products

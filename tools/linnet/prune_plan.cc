@@ -50,6 +50,7 @@ const char* HeadsStayFor(const LayerDescription& layer) {
   if (layer.attention.latent.kv_rank > 0) return "latent attention, whose heads all come out of one vector";
   if (!layer.attention.slopes.empty()) return "ALiBi, whose slopes depend on how many heads there are";
   if (layer.attention.qk_norm_over_heads) return "queries and keys that are normed over all heads together";
+  if (layer.attention.qk_norm_of_each_head) return "queries and keys whose heads have norms of their own";
   return nullptr;
 }
 

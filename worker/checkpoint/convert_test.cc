@@ -255,6 +255,27 @@ TEST_F(ConvertTest, StableLmHasAWordOfItsOwnForBiases) {
   EXPECT_THAT(Values("blk.0.attn_q.bias"), ElementsAre(0, 1, 2, 3));
 }
 
+TEST_F(ConvertTest, StableLmsParallelFormHasOneNormAndOneOfEachHead) {
+  StableLm(/*parallel=*/true);
+  config_["qk_layernorm"] = true;
+  const std::string attention = "model.layers.0.self_attn.";
+  EXPECT_THAT(Complaint(), HasSubstr("tensor model.layers.0.self_attn.q_layernorm.norms.0.weight is missing"));
+  Counting(attention + "q_layernorm.norms.0.weight", {2});
+  Counting(attention + "q_layernorm.norms.1.weight", {2}, 10);
+  Counting(attention + "k_layernorm.norms.0.weight", {2}, 20);
+  Counting(attention + "k_layernorm.norms.1.weight", {2}, 30);
+  const GgufFile& file = Convert();
+  EXPECT_TRUE(*file.GetBoolOr("stablelm.use_parallel_residual", false));
+  EXPECT_EQ(file.FindTensor("blk.0.ffn_norm.weight"), nullptr);
+  EXPECT_THAT(Dims("blk.0.attn_q_norm.weight"), ElementsAre(2, 2));
+  EXPECT_EQ(file.FindTensor("blk.0.attn_q_norm.weight")->type, kernels::DType::kF32);
+  EXPECT_THAT(Values("blk.0.attn_q_norm.weight"), ElementsAre(0, 1, 10, 11));
+  EXPECT_THAT(Values("blk.0.attn_k_norm.weight"), ElementsAre(20, 21, 30, 31));
+  std::filesystem::remove(out_.Path("out.gguf"));
+  config_["use_parallel_residual"] = false;
+  EXPECT_THAT(Complaint(), HasSubstr("tensor model.layers.0.post_attention_layernorm.weight is missing"));
+}
+
 TEST_F(ConvertTest, AWeightThatIsNoNumberIsNamed) {
   for (const float wrong : {std::numeric_limits<float>::quiet_NaN(), -std::numeric_limits<float>::infinity()}) {
     writer_ = {};

@@ -43,7 +43,7 @@ class ConvertTest : public ::testing::Test {
   }
 
   // Width 4, one layer, 1 query head of 4, FFN of 3.
-  void Llama(const char* embeddings = "model.embed_tokens.weight") {
+  void Llama(const char* embeddings = "model.embed_tokens.weight", bool ffn_norm = true) {
     config_ = {{"architectures", {"LlamaForCausalLM"}},
                {"hidden_size", 4},
                {"num_hidden_layers", 1},
@@ -56,7 +56,7 @@ class ConvertTest : public ::testing::Test {
     Counting("model.norm.weight", {4});
     const std::string layer = "model.layers.0.";
     Counting(layer + "input_layernorm.weight", {4});
-    Counting(layer + "post_attention_layernorm.weight", {4});
+    if (ffn_norm) Counting(layer + "post_attention_layernorm.weight", {4});
     Counting(layer + "self_attn.q_proj.weight", {4, 4});
     Counting(layer + "self_attn.k_proj.weight", {4, 4});
     Counting(layer + "self_attn.v_proj.weight", {4, 4});
@@ -65,16 +65,18 @@ class ConvertTest : public ::testing::Test {
     Counting(layer + "mlp.up_proj.weight", {3, 4});
     Counting(layer + "mlp.down_proj.weight", {4, 3});
   }
-  // As wide as this Llama, with LayerNorms.
-  void StableLm() {
-    Llama();
+  // As wide as this Llama, 2 heads, with LayerNorms.
+  void StableLm(bool parallel = false) {
+    Llama("model.embed_tokens.weight", /*ffn_norm=*/!parallel);
     config_.update({{"architectures", {"StableLmForCausalLM"}},
+                    {"num_attention_heads", 2},
                     {"layer_norm_eps", 1e-5},
-                    {"partial_rotary_factor", 0.5},
+                    {"partial_rotary_factor", 1.0},
+                    {"use_parallel_residual", parallel},
                     {"tie_word_embeddings", true}});
     Counting("model.norm.bias", {4});
     Counting("model.layers.0.input_layernorm.bias", {4});
-    Counting("model.layers.0.post_attention_layernorm.bias", {4});
+    if (!parallel) Counting("model.layers.0.post_attention_layernorm.bias", {4});
   }
   void WriteFolder() {
     tree_.Write("config.json", config_.dump());

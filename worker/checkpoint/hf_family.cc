@@ -102,9 +102,11 @@ void Bloom(HfConfig& config, HfDescription&, ArchitectureKeys&) {
 }
 
 void StableLm(HfConfig& config, HfDescription& out, ArchitectureKeys& keys) {
-  Refuse(config, "qk_layernorm");
   out.model.qkv_bias = ReadBiases(config, "use_qkv_bias");
-  keys.Bool("use_parallel_residual", config.BoolOr({"use_parallel_residual"}, false));
+  const bool parallel = config.BoolOr({"use_parallel_residual"}, false);  // attention's norm is the FFN's too
+  keys.Bool("use_parallel_residual", parallel);
+  out.tensors.push_back(parallel ? rules::kOneLayerNorm : rules::kLayerNorms);
+  if (config.BoolOr({"qk_layernorm"}, false)) out.tensors.push_back(rules::kOwnHeadNorms);
 }
 
 void Phi(HfConfig& config, HfDescription&, ArchitectureKeys&) { Refuse(config, "qk_layernorm"); }
@@ -430,7 +432,7 @@ const std::vector<HfFamily>& Rows() {
        .model_types = "nemotron",
        .prefix = "model.",
        .activations = "relu2",
-       .tensors = {rules::kEmbeddings, rules::kNorms, rules::kNormBiases, rules::kAttention, rules::kPlainFfn},
+       .tensors = {rules::kEmbeddings, rules::kLayerNorms, rules::kAttention, rules::kPlainFfn},
        .partial_rotary = 0.5,
        .layer_norm = true,
        .norms_from_zero = true},
@@ -548,7 +550,7 @@ const std::vector<HfFamily>& Rows() {
        .model_types = "stablelm stablelm_epoch",
        .prefix = "model.",
        .activations = kSilu,
-       .tensors = {rules::kEmbeddings, rules::kNorms, rules::kNormBiases, rules::kAttention, rules::kGatedFfn},
+       .tensors = {rules::kEmbeddings, rules::kAttention, rules::kGatedFfn},
        .partial_rotary = 0.25,
        .layer_norm = true,
        .particulars = StableLm},

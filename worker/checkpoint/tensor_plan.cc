@@ -88,11 +88,24 @@ class Planner {
     return model_.recurrent[static_cast<size_t>(layer)] == (rule.layers == Layers::kRecurrent);
   }
 
+  int64_t SourceCount(TensorChange change, size_t layer) const {
+    switch (change) {
+      case TensorChange::kStacked:
+      case TensorChange::kSideBySide:
+        return model_.shortcuts;
+      case TensorChange::kOfQueries:
+        return model_.q_heads[layer];
+      case TensorChange::kOfKeys:
+        return model_.kv_heads[layer];
+      default:
+        return 1;
+    }
+  }
+
   // All tensors of a rule in a layer; empty where one is missing.
   std::vector<CheckpointTensor> Sources(const TensorRule& rule, int64_t layer, std::vector<std::string>& missing) {
-    const bool stack = rule.change == TensorChange::kStacked || rule.change == TensorChange::kSideBySide;
     std::vector<CheckpointTensor> sources;
-    for (int64_t i = 0; i < (stack ? model_.shortcuts : 1); ++i) {
+    for (int64_t i = 0; i < SourceCount(rule.change, static_cast<size_t>(layer)); ++i) {
       const std::string name = Numbered(Numbered(rule.name, '$', layer), '%', i);
       CheckpointTensor source = Find(name);
       if (source.tensor == nullptr && rule.gguf == "token_embd.weight" && model_.tied) source = Find(OutputName());
@@ -294,6 +307,7 @@ class Planner {
       case TensorChange::kFlatAcross:
         return {shape[0] * shape[1]};
       case TensorChange::kStacked:
+        if (shape.size() == 1) return {sources, shape[0]};
         return {shape[0] * sources, shape[1]};
       case TensorChange::kSideBySide:
         return {shape[0], shape[1] * sources};
@@ -328,13 +342,14 @@ class Planner {
     std::reverse(dims.begin(), dims.end());  // GGUF counts from the contiguous one
     const std::string name = Numbered(rule.gguf, '$', layer);
     // As llama.cpp's readers expect it.
-    const bool in_f32 = dims.size() == 1 || name == "position_embd.weight";
+    const bool in_f32 = want.size() == 1 || dims.size() == 1 || name == "position_embd.weight";
     planned.target = {name, in_f32 ? kernels::DType::kF32 : *first.dtype(), dims};
     plan_.tensors.push_back(std::move(planned));
   }
 
   TensorChange ChangeOf(TensorChange change) const {
     const HfFamily& family = *description_.family;
+    if (change == TensorChange::kOfQueries || change == TensorChange::kOfKeys) return TensorChange::kStacked;
     const bool reordered = change == TensorChange::kQueries || change == TensorChange::kKeys;
     if (reordered && family.rope != HfRopeUse::kNeighbours) return TensorChange::kAsIs;
     if (change == TensorChange::kNorm && !family.norms_from_zero) return TensorChange::kAsIs;

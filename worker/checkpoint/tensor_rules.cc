@@ -26,9 +26,11 @@ constexpr TensorRule kNormRules[] = {
     {"layers.$.input_layernorm.weight", "blk.$.attn_norm.weight", kModel, kNone, kNorm},
     {"layers.$.post_attention_layernorm.weight", "blk.$.ffn_norm.weight", kModel, kNone, kNorm},
 };
-constexpr TensorRule kNormBiasRules[] = {
+constexpr TensorRule kLayerNormRules[] = {
     {"norm.bias", "output_norm.bias", kModel},
+    {"layers.$.input_layernorm.weight", "blk.$.attn_norm.weight", kModel, kNone, kNorm},
     {"layers.$.input_layernorm.bias", "blk.$.attn_norm.bias", kModel},
+    {"layers.$.post_attention_layernorm.weight", "blk.$.ffn_norm.weight", kModel, kNone, kNorm},
     {"layers.$.post_attention_layernorm.bias", "blk.$.ffn_norm.bias", kModel},
 };
 constexpr TensorRule kNormAfterRules[] = {
@@ -73,6 +75,10 @@ constexpr TensorRule kLatentAttentionRules[] = {
 constexpr TensorRule kHeadNormRules[] = {
     {"layers.$.self_attn.q_norm.weight", "blk.$.attn_q_norm.weight", kHead, kNone, kNorm},
     {"layers.$.self_attn.k_norm.weight", "blk.$.attn_k_norm.weight", kHead, kNone, kNorm},
+};
+constexpr TensorRule kOwnHeadNormRules[] = {
+    {"layers.$.self_attn.q_layernorm.norms.%.weight", "blk.$.attn_q_norm.weight", kHead, kNone, kOfQueries},
+    {"layers.$.self_attn.k_layernorm.norms.%.weight", "blk.$.attn_k_norm.weight", kHead, kNone, kOfKeys},
 };
 constexpr TensorRule kAllHeadNormRules[] = {
     {"layers.$.self_attn.q_norm.weight", "blk.$.attn_q_norm.weight", kQ, kNone, kNorm},
@@ -328,13 +334,15 @@ constexpr TensorRule kRecurrentGemmaRules[] = {
 constinit const TensorRules kEmbeddings = kEmbeddingRules;
 constinit const TensorRules kEmbeddingsWithoutNorm = TensorRules(kEmbeddingRules).first(2);
 constinit const TensorRules kNorms = kNormRules;
-constinit const TensorRules kNormBiases = kNormBiasRules;
+constinit const TensorRules kLayerNorms = kLayerNormRules;
+constinit const TensorRules kOneLayerNorm = TensorRules(kLayerNormRules).first(3);
 constinit const TensorRules kNormsAfter = kNormAfterRules;
 constinit const TensorRules kNormsAround = kNormAroundRules;
 constinit const TensorRules kAttention = kAttentionRules;
 constinit const TensorRules kAttentionWithQkvBiases = kAttentionWithQkvBiasRules;
 constinit const TensorRules kLatentAttention = kLatentAttentionRules;
 constinit const TensorRules kHeadNorms = kHeadNormRules;
+constinit const TensorRules kOwnHeadNorms = kOwnHeadNormRules;
 constinit const TensorRules kAllHeadNorms = kAllHeadNormRules;
 constinit const TensorRules kGatedFfn = kGatedFfnRules;
 constinit const TensorRules kPlainFfn = kPlainFfnRules;

@@ -50,6 +50,8 @@ enum class TensorChange : uint8_t {
   kFlatAcross,  // the same, of [cols, rows]
   kStacked,     // several tensors, % in their names, one below the other
   kSideBySide,  // the same, beside each other
+  kOfQueries,   // one of each query head, one below the other
+  kOfKeys,      // the same of key/value heads
 };
 
 enum class Layers : uint8_t { kAll, kAttending, kRecurrent };
@@ -85,14 +87,16 @@ namespace rules {
 // Of models that are laid out as Llama is.
 extern const TensorRules kEmbeddings;  // embeddings, final norm, output
 extern const TensorRules kEmbeddingsWithoutNorm;
-extern const TensorRules kNorms;        // before attention and FFN
-extern const TensorRules kNormBiases;   // of these and the final one
-extern const TensorRules kNormsAfter;   // behind attention and FFN
-extern const TensorRules kNormsAround;  // before and behind
+extern const TensorRules kNorms;         // before attention and FFN
+extern const TensorRules kLayerNorms;    // the same, with their biases and the final one's
+extern const TensorRules kOneLayerNorm;  // of these without the FFN's
+extern const TensorRules kNormsAfter;    // behind attention and FFN
+extern const TensorRules kNormsAround;   // before and behind
 extern const TensorRules kAttention;
 extern const TensorRules kAttentionWithQkvBiases;  // always, and no other bias
 extern const TensorRules kLatentAttention;
 extern const TensorRules kHeadNorms;     // of queries and keys, each head by itself
+extern const TensorRules kOwnHeadNorms;  // the same, with weights of its own for each
 extern const TensorRules kAllHeadNorms;  // of all heads as one vector
 extern const TensorRules kGatedFfn;
 extern const TensorRules kPlainFfn;

@@ -321,9 +321,10 @@ void Decoder::PrepareHeads(const LayerDescription& layer, const LayerWeights& we
     clip(v, kv_width);
   }
   const auto norm = [&](const std::vector<float>& weight, float* x, int64_t width) {
-    const auto n = static_cast<int64_t>(weight.size());
+    const int64_t n = attention.qk_norm_over_heads ? width : attention.head_dim;
     for (int64_t at = 0; at < width; at += n) {
-      NormRow(attention.qk_norm, weight.data(), nullptr, x + at, n, x + at, reference_);
+      const float* const own = weight.data() + (attention.qk_norm_of_each_head ? at : 0);
+      NormRow(attention.qk_norm, own, nullptr, x + at, n, x + at, reference_);
     }
   };
   if (attention.qk_norm.kind != NormKind::kNone) {

@@ -89,9 +89,10 @@ struct AttentionDescription {
   // Of queries and keys before they are rotated: each head by itself, or all heads as one vector.
   NormDescription qk_norm;
   bool qk_norm_over_heads = false;
-  float clip = 0;      // queries, keys and values are kept within ±clip; 0: as they are
-  float scale = 0;     // of scores: mostly 1/sqrt(head_dim)
-  int64_t window = 0;  // 0: the whole context
+  bool qk_norm_of_each_head = false;  // with weights of its own for each head
+  float clip = 0;                     // queries, keys and values are kept within ±clip; 0: as they are
+  float scale = 0;                    // of scores: mostly 1/sqrt(head_dim)
+  int64_t window = 0;                 // 0: the whole context
   // Queries beyond so many tokens are multiplied by the logarithm of their position to this base (Su, 2021, as Qwen's
   // logn attention has it); 0: none are.
   int64_t logn_tokens = 0;

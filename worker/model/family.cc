@@ -6,6 +6,8 @@
 #include <utility>
 #include <vector>
 
+#include "worker/model/gguf_names.h"
+
 namespace linnet::worker {
 namespace {
 
@@ -66,9 +68,22 @@ void GptNeoX(GgufKeys& keys, ModelDescription& model) {
   for (LayerDescription& layer : model.layers) layer.residual = Residual::kSequential;
 }
 
+bool HasTensor(const GgufKeys& keys, TensorRole role) {
+  return keys.file().FindTensor(GgufTensorName(role, 0)) != nullptr;
+}
+
+// Files of sequential models claim a parallel residual too: llama.cpp's converter takes it for what is not stated, and
+// its reader goes by the FFN's norm. The parallel ones also norm each head with weights of its own.
 void StableLm(GgufKeys& keys, ModelDescription& model) {
-  if (!keys.BoolOr("use_parallel_residual", false)) return;
-  for (LayerDescription& layer : model.layers) layer.residual = Residual::kParallelOfOneNorm;
+  const bool parallel = keys.BoolOr("use_parallel_residual", false) && !HasTensor(keys, TensorRole::kFfnNorm);
+  const bool head_norms = HasTensor(keys, TensorRole::kQNorm);
+  for (LayerDescription& layer : model.layers) {
+    if (head_norms) layer.attention.qk_norm = {.kind = NormKind::kLayer, .eps = layer.attention_norm.eps};
+    layer.attention.qk_norm_of_each_head = head_norms;
+    if (!parallel) continue;
+    layer.residual = Residual::kParallelOfOneNorm;
+    layer.ffn_norm = {};
+  }
 }
 
 void Olmo(GgufKeys& keys, ModelDescription& model) {

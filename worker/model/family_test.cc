@@ -50,6 +50,22 @@ TEST(Family, WindowsAlternate) {
   EXPECT_THAT(PerLayer(*DescribeModel(*Tiny("gemma3")), window), ElementsAre(24, 24, 24, 24, 24, 0, 24));
 }
 
+// Files of sequential models may claim otherwise; the FFN's norm tells.
+TEST(Family, StableLmsResidual) {
+  const ModelDescription parallel = *DescribeModel(*Tiny("stablelm_parallel"));
+  EXPECT_EQ(parallel.layers[0].residual, Residual::kParallelOfOneNorm);
+  EXPECT_TRUE(parallel.layers[0].attention.qk_norm_of_each_head);
+  std::string bytes = *base::ReadFile("tests/golden/tiny/stablelm.gguf");
+  const std::string key = "stablelm.use_parallel_residual";
+  char& claimed = bytes[bytes.find(key) + key.size() + 4];  // behind the value's type
+  ASSERT_EQ(claimed, 0);
+  claimed = 1;
+  const auto file = *GgufFile::Parse({reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()}, "test.gguf");
+  const ModelDescription sequential = *DescribeModel(*file);
+  EXPECT_EQ(sequential.layers[0].residual, Residual::kSequential);
+  EXPECT_EQ(sequential.layers[0].ffn_norm.kind, NormKind::kLayer);
+}
+
 TEST(Family, SlopesOfAHeadCountThatIsNoPowerOfTwo) {
   const ModelDescription model = *DescribeModel(*Tiny("bloom"));
   // 6 heads: those of 4, then every other one of 8.

@@ -107,6 +107,10 @@ class Binder {
  public:
   void Matrix(TensorRole role, int layer, int64_t rows, int64_t cols) { wanted.push_back({role, layer, rows, cols}); }
   void Vector(TensorRole role, int layer, int64_t elements) { wanted.push_back({role, layer, 1, elements}); }
+  // Several as the rows of one tensor, which are loaded as one vector.
+  void Vectors(TensorRole role, int layer, int64_t count, int64_t elements) {
+    wanted.push_back({role, layer, count, elements});
+  }
 
   std::vector<WantedTensor> wanted;
 };
@@ -158,7 +162,7 @@ class FileBinder {
     int64_t elements = 0;
     for (const size_t part : parts) elements += bindings_[part].rows * bindings_[part].cols;
     std::vector<int64_t> want = {elements};
-    if (!is_vector) want = {first.cols, elements / first.cols};
+    if (!is_vector || first.rows > 1) want = {first.cols, elements / first.cols};
     if (tensor.dims != want) {
       problems_.push_back(base::StrCat("tensor ", tensor.name, " has shape [", absl::StrJoin(tensor.dims, ", "),
                                        "], should have [", absl::StrJoin(want, ", "), "]"));
@@ -190,8 +194,9 @@ class FileBinder {
 };
 
 std::vector<float> LoadVector(const TensorBinding& binding) {
-  std::vector<float> values(static_cast<size_t>(binding.cols));
-  kernels::Dequantize(binding.tensor->type, binding.data.data(), binding.cols, values.data());
+  const int64_t elements = binding.rows * binding.cols;
+  std::vector<float> values(static_cast<size_t>(elements));
+  kernels::Dequantize(binding.tensor->type, binding.data.data(), elements, values.data());
   return values;
 }
 
@@ -224,8 +229,14 @@ void BindQkv(Binder& binder, const AttentionDescription& attention, int block, i
     binder.Vector(TensorRole::kVBias, block, kv);
   }
   if (attention.qk_norm.kind != NormKind::kNone) {
-    binder.Vector(TensorRole::kQNorm, block, attention.qk_norm_over_heads ? q : attention.head_dim);
-    binder.Vector(TensorRole::kKNorm, block, attention.qk_norm_over_heads ? kv : attention.head_dim);
+    const int64_t head_dim = attention.head_dim;
+    if (attention.qk_norm_of_each_head) {
+      binder.Vectors(TensorRole::kQNorm, block, attention.q_heads, head_dim);
+      binder.Vectors(TensorRole::kKNorm, block, attention.kv_heads, head_dim);
+    } else {
+      binder.Vector(TensorRole::kQNorm, block, attention.qk_norm_over_heads ? q : head_dim);
+      binder.Vector(TensorRole::kKNorm, block, attention.qk_norm_over_heads ? kv : head_dim);
+    }
   }
 }
 
