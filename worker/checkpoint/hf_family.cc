@@ -53,17 +53,20 @@ void CheckWindows(HfConfig& config, const HfModel& model, bool (*has_window)(int
   }
 }
 
-void CheckAttentionScale(HfConfig& config, const HfModel& model) {
-  const auto head_dim = static_cast<double>(model.head_dim);
-  const double scalar = config.PositiveOr({"query_pre_attn_scalar"}, head_dim);
-  if (scalar == head_dim) return;
-  config.Complain(base::StrCat("query_pre_attn_scalar is ", scalar, ", and GGUF has ", model.head_dim,
-                               " for this architecture, the width of a head"));
+// GGUF has no key for it: readers take the width of a head, but of the 27B models, known by their layers, the model's
+// width over its heads.
+void CheckAttentionScale(HfConfig& config, const HfModel& model, int64_t layers_of_27b) {
+  if (!model.sized) return;
+  const int64_t known = model.layers == layers_of_27b ? model.model_dim / model.q_heads[0] : model.head_dim;
+  const double scalar = config.PositiveOr({"query_pre_attn_scalar"}, static_cast<double>(known));
+  if (scalar == static_cast<double>(known)) return;
+  config.Complain(base::StrCat("query_pre_attn_scalar is ", scalar, ", and GGUF has ", known,
+                               " for this architecture with ", model.layers, " layers"));
 }
 
 void Gemma2(HfConfig& config, HfDescription& out, ArchitectureKeys& keys) {
   CheckWindows(config, out.model, [](int64_t layer) { return layer % 2 == 0; });
-  CheckAttentionScale(config, out.model);
+  CheckAttentionScale(config, out.model, 46);
   keys.U32("attention.sliding_window", config.IntOr({"sliding_window"}, 4096, 1, kMaxWindow));
   keys.F32("attn_logit_softcapping", config.PositiveOr({"attn_logit_softcapping"}, 50));
   keys.F32("final_logit_softcapping", config.PositiveOr({"final_logit_softcapping"}, 30));
@@ -75,7 +78,7 @@ void Gemma3(HfConfig& config, HfDescription& out, ArchitectureKeys& keys) {
       pattern != 6) {
     config.Complain(base::StrCat("sliding_window_pattern is ", pattern, ", and GGUF has 6 for this architecture"));
   }
-  CheckAttentionScale(config, out.model);
+  CheckAttentionScale(config, out.model, 62);
   for (const std::string_view key : {"attn_logit_softcapping", "final_logit_softcapping"}) {
     if (config.Has({key})) config.Complain(base::StrCat(key, " is not supported for this architecture"));
   }

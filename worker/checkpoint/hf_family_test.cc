@@ -214,6 +214,25 @@ TEST_F(DescribeConfigTest, Gemma3) {
                     HasSubstr("sliding_window_pattern is 2"), HasSubstr("final_logit_softcapping is not supported")));
 }
 
+// Of the width over the heads, 144 and 168, where heads are 128 wide.
+TEST_F(DescribeConfigTest, GemmasOf27BScaleScoresOtherwise) {
+  const json heads = {{"hidden_activation", "gelu_pytorch_tanh"},
+                      {"num_attention_heads", 32},
+                      {"num_key_value_heads", 16},
+                      {"head_dim", 128},
+                      {"sliding_window", 1024},
+                      {"query_pre_attn_scalar", 144}};
+  json gemma2 = With(With(Llama(), heads), {{"architectures", {"Gemma2ForCausalLM"}}, {"hidden_act", nullptr}});
+  gemma2.update({{"hidden_size", 4608}, {"num_hidden_layers", 46}});
+  EXPECT_TRUE(Describe(gemma2).ok());
+  EXPECT_THAT(Complaint(With(gemma2, {{"query_pre_attn_scalar", 128}})),
+              HasSubstr("query_pre_attn_scalar is 128, and GGUF has 144 for this architecture with 46 layers"));
+  EXPECT_THAT(Complaint(With(gemma2, {{"num_hidden_layers", 42}})), HasSubstr("GGUF has 128"));
+  json gemma3 = With(gemma2, {{"architectures", {"Gemma3ForCausalLM"}}, {"query_pre_attn_scalar", 168}});
+  gemma3.update({{"hidden_size", 5376}, {"num_hidden_layers", 62}});
+  EXPECT_TRUE(Describe(gemma3).ok());
+}
+
 TEST_F(DescribeConfigTest, WhatGemma3LeavesToTransformers) {
   const auto described = *Describe({{"architectures", {"Gemma3ForConditionalGeneration"}},
                                     {"text_config",

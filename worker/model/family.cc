@@ -23,7 +23,18 @@ float PositiveFloat(GgufKeys& keys, std::string_view key, double fallback) {
   return static_cast<float>(value);
 }
 
+// Gemma's 27B models divide scores by the root of the model's width over its heads, instead of that of a head's width.
+// No key says so: they are known by how many layers they have, to llama.cpp too.
+void ScaleAs27B(ModelDescription& model, size_t layers_of_27b) {
+  if (model.layers.size() != layers_of_27b) return;
+  for (LayerDescription& layer : model.layers) {
+    layer.attention.scale =
+        static_cast<float>(1 / std::sqrt(static_cast<double>(model.model_dim / layer.attention.q_heads)));
+  }
+}
+
 void Gemma2(GgufKeys& keys, ModelDescription& model) {
+  ScaleAs27B(model, 46);
   model.output_softcap = PositiveFloat(keys, "final_logit_softcapping", 30);
   const int64_t window = keys.Int("attention.sliding_window", 1, kMostWindow);
   const float softcap = PositiveFloat(keys, "attn_logit_softcapping", 50);
@@ -35,6 +46,7 @@ void Gemma2(GgufKeys& keys, ModelDescription& model) {
 
 // Five layers of a window, which have a RoPE of their own, then one without.
 void Gemma3(GgufKeys& keys, ModelDescription& model) {
+  ScaleAs27B(model, 62);
   const int64_t window = keys.Int("attention.sliding_window", 1, kMostWindow);
   const double theta = keys.PositiveOr("rope.freq_base_swa", 10000);
   for (size_t l = 0; l < model.layers.size(); ++l) {

@@ -5,6 +5,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <cmath>
+#include <cstring>
 #include <memory>
 #include <string>
 
@@ -48,6 +50,27 @@ TEST(Family, WindowsAlternate) {
   const auto window = [](auto& l) { return l.attention.window; };
   EXPECT_THAT(PerLayer(*DescribeModel(*Tiny("gemma2")), window), ElementsAre(24, 0, 24, 0));
   EXPECT_THAT(PerLayer(*DescribeModel(*Tiny("gemma3")), window), ElementsAre(24, 24, 24, 24, 24, 0, 24));
+}
+
+// A tiny model's file with another number of layers: what is described of it, which no tensor is asked for.
+ModelDescription WithLayers(const std::string& name, uint32_t layers) {
+  std::string bytes = *base::ReadFile(base::StrCat("tests/golden/tiny/", name, ".gguf"));
+  const std::string key = name + ".block_count";
+  std::memcpy(&bytes[bytes.find(key) + key.size() + 4], &layers, sizeof(layers));  // behind the value's type
+  const auto file = *GgufFile::Parse({reinterpret_cast<const std::byte*>(bytes.data()), bytes.size()}, "test.gguf");
+  return *DescribeModel(*file);
+}
+
+TEST(Family, GemmasOf27BScaleScoresByTheWidthOverTheHeads) {
+  for (const auto& [name, layers] : {std::pair("gemma2", 46), std::pair("gemma3", 62)}) {
+    const ModelDescription large = WithLayers(name, layers), other = WithLayers(name, layers - 1);
+    ASSERT_EQ(large.layers.size(), static_cast<size_t>(layers));
+    const auto& attention = large.layers[1].attention;
+    const int over_heads = large.model_dim / attention.q_heads;
+    ASSERT_NE(over_heads, attention.head_dim);
+    EXPECT_FLOAT_EQ(attention.scale, 1 / std::sqrt(static_cast<float>(over_heads))) << name;
+    EXPECT_FLOAT_EQ(other.layers[1].attention.scale, 1 / std::sqrt(static_cast<float>(attention.head_dim))) << name;
+  }
 }
 
 // Files of sequential models may claim otherwise; the FFN's norm tells.
