@@ -335,10 +335,10 @@ TEST_P(TinyModel, AChangedMechanismShows) {
 INSTANTIATE_TEST_SUITE_P(Families, TinyModel,
                          ::testing::Values("bloom", "gemma", "gemma2", "gemma3", "gpt2", "gpt2_gelu", "gptneox",
                                            "granite", "llama", "llama_dynamic", "llama_yarn", "minicpm", "minicpm3",
-                                           "mobilellm", "mobillama", "nemotron", "olmo", "olmo2", "openelm", "openlm",
-                                           "opt", "opt_350m", "opt_gelu", "pangu_pi", "phi2", "phi3", "phi3_long",
-                                           "phi3_short", "qwen", "qwen2", "qwen3", "qwen_long", "recurrentgemma",
-                                           "smollm3", "stablelm", "stablelm_parallel"),
+                                           "mistral", "mobilellm", "mobillama", "nemotron", "olmo", "olmo2", "openelm",
+                                           "openlm", "opt", "opt_350m", "opt_gelu", "pangu_pi", "phi2", "phi3",
+                                           "phi3_long", "phi3_short", "qwen", "qwen2", "qwen3", "qwen_long",
+                                           "recurrentgemma", "smollm3", "stablelm", "stablelm_parallel"),
                          [](const auto& info) { return info.param; });
 
 TEST(TinyModels, EveryFamilyHasOne) {

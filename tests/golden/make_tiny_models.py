@@ -648,6 +648,12 @@ def stablelm_parallel():
                 keys=lambda w, c: w.add_parallel_residual(True))
 
 
+def mistral():
+    config = tf.MistralConfig(**small(rope_parameters=rope(), sliding_window=24))
+    return Tiny("llama", tf.MistralForCausalLM(config), "mistral", permuted=True,
+                keys=lambda w, c: w.add_sliding_window(c.sliding_window))
+
+
 def olmo():
     config = tf.OlmoConfig(**without(small(), "rms_norm_eps"), clip_qkv=1.5, rope_parameters=rope(),
                            tie_word_embeddings=False)
@@ -703,7 +709,7 @@ FAMILIES = [llama, qwen2, bloom, gemma, gemma2, gemma3, gpt2, gptneox, granite, 
             phi2, phi3, qwen, qwen3, smollm3, stablelm]
 # What came later, variants of the above among them. Their place is their seed.
 MORE = [llama_yarn, llama_dynamic, phi3_long, phi3_short, gpt2_gelu, opt, opt_gelu, opt_350m, qwen_long, mobilellm, mobillama,
-        openlm, pangu_pi, minicpm3, recurrentgemma, stablelm_parallel]
+        openlm, pangu_pi, minicpm3, recurrentgemma, stablelm_parallel, mistral]
 
 
 def main():

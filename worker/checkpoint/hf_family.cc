@@ -26,8 +26,10 @@ void StayWithinWindow(int64_t window, HfDescription& out) {
   out.model.context = window;
 }
 
-void Llama(HfConfig& config, HfDescription& out, ArchitectureKeys&) {
-  StayWithinWindow(config.IntOr({"sliding_window"}, 0, 0, kMaxWindow), out);
+// A key of ours: to others this architecture has no windows.
+void Mistral(HfConfig& config, HfDescription& out, ArchitectureKeys& keys) {
+  const int64_t window = config.IntOr({"sliding_window"}, 0, 0, kMaxWindow);
+  if (window > 0 && window < out.model.context) keys.U32("attention.sliding_window", window);
 }
 
 // Windows count only where they are switched on, and in the layers that the file names; where it names none, from one
@@ -392,13 +394,20 @@ const std::vector<HfFamily>& Rows() {
        .rope = kNeighbours,
        .particulars = Granite},
       {.gguf = "llama",
-       .architectures = "LlamaForCausalLM LLaMAForCausalLM MistralForCausalLM LlamaModel",
-       .model_types = "llama mistral",
+       .architectures = "LlamaForCausalLM LLaMAForCausalLM LlamaModel",
+       .model_types = "llama",
+       .prefix = "model.",
+       .activations = kSilu,
+       .tensors = {rules::kEmbeddings, rules::kNorms, rules::kAttention, rules::kGatedFfn},
+       .rope = kNeighbours},
+      {.gguf = "llama",
+       .architectures = "MistralForCausalLM",
+       .model_types = "mistral",
        .prefix = "model.",
        .activations = kSilu,
        .tensors = {rules::kEmbeddings, rules::kNorms, rules::kAttention, rules::kGatedFfn},
        .rope = kNeighbours,
-       .particulars = Llama},
+       .particulars = Mistral},
       {.gguf = "minicpm",
        .architectures = "MiniCPMForCausalLM",
        .model_types = "minicpm",

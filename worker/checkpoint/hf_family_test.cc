@@ -179,18 +179,29 @@ TEST_F(DescribeConfigTest, LongRopeBringsItsFactors) {
 }
 
 TEST_F(DescribeConfigTest, WindowsThatGgufCannotSayLimitTheContext) {
-  const auto mistral = *Describe(With(Llama(), {{"architectures", {"MistralForCausalLM"}}, {"sliding_window", 100}}));
-  EXPECT_EQ(mistral.model.context, 100);
-  EXPECT_THAT(mistral.notes, ElementsAre(HasSubstr("the last 100 tokens")));
   const json qwen = With(Llama(), {{"architectures", {"Qwen2ForCausalLM"}}, {"sliding_window", 100}});
   EXPECT_EQ(Describe(qwen)->model.context, 512);  // not switched on
   EXPECT_EQ(Describe(With(qwen, {{"use_sliding_window", true}, {"max_window_layers", 2}}))->model.context, 512);
-  EXPECT_EQ(Describe(With(qwen, {{"use_sliding_window", true}, {"max_window_layers", 1}}))->model.context, 100);
+  const auto limited = *Describe(With(qwen, {{"use_sliding_window", true}, {"max_window_layers", 1}}));
+  EXPECT_EQ(limited.model.context, 100);
+  EXPECT_THAT(limited.notes, ElementsAre(HasSubstr("the last 100 tokens")));
   const json named = {{"use_sliding_window", true}, {"max_window_layers", 2}};
   const json last = {{"layer_types", {"full_attention", "sliding_attention"}}};
   EXPECT_EQ(Describe(With(With(qwen, named), last))->model.context, 100);
   const json none = {{"max_window_layers", 1}, {"layer_types", {"full_attention", "full_attention"}}};
   EXPECT_EQ(Describe(With(With(qwen, named), none))->model.context, 512);
+}
+
+TEST_F(DescribeConfigTest, MistralsWindowIsAKeyOfOurs) {
+  const json mistral = With(Llama(), {{"architectures", {"MistralForCausalLM"}}, {"sliding_window", 100}});
+  const GgufFile& keys = Keys(mistral);
+  EXPECT_EQ(*keys.GetInt("llama.attention.sliding_window"), 100);
+  EXPECT_EQ(*keys.GetInt("llama.context_length"), 512);
+  // One that nothing falls out of is none, and Llama has none whatever its file says.
+  for (const json& none : {With(mistral, {{"sliding_window", 512}}), With(mistral, {{"sliding_window", nullptr}}),
+                           With(mistral, {{"architectures", {"LlamaForCausalLM"}}})}) {
+    EXPECT_FALSE(Keys(none).metadata().contains("llama.attention.sliding_window")) << none;
+  }
 }
 
 TEST_F(DescribeConfigTest, Gemma3) {

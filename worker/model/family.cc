@@ -70,7 +70,7 @@ void RecurrentGemma(GgufKeys& keys, ModelDescription& model) {
   }
 }
 
-void Phi3(GgufKeys& keys, ModelDescription& model) {
+void WindowInEveryLayer(GgufKeys& keys, ModelDescription& model) {
   const int64_t window = keys.IntOr("attention.sliding_window", 0, 0, kMostWindow);
   for (LayerDescription& layer : model.layers) layer.attention.window = window;
 }
@@ -241,7 +241,8 @@ constexpr Family kFamilies[] = {
     {.architecture = "llama",
      .models =
          "Llama, TinyLlama, SmolLM, SmolLM2, MobileLLaMA, danube, Fox-1, AMD-Llama, Sheared-LLaMA, MiniMA, Mistral",
-     .positions = Positions::kRopeNeighbours},
+     .positions = Positions::kRopeNeighbours,
+     .particulars = WindowInEveryLayer},
     {.architecture = "minicpm", .models = "MiniCPM", .positions = Positions::kRopeNeighbours, .particulars = MiniCpm},
     {.architecture = "minicpm3", .models = "MiniCPM3", .particulars = MiniCpm3},
     {.architecture = "mobilellm", .models = "MobileLLM", .particulars = MobileLlm},
@@ -286,7 +287,7 @@ constexpr Family kFamilies[] = {
      .ffn = FfnKind::kPlain,
      .activation = kGeluTanh,
      .residual = Residual::kParallelOfOneNorm},
-    {.architecture = "phi3", .models = "Phi-3, Phi-3.5 and Phi-4 mini", .particulars = Phi3},
+    {.architecture = "phi3", .models = "Phi-3, Phi-3.5 and Phi-4 mini", .particulars = WindowInEveryLayer},
     {.architecture = "qwen", .models = "Qwen", .qkv_bias = Biases::kAll, .particulars = Qwen},
     {.architecture = "qwen2", .models = "Qwen1.5, Qwen2, Qwen2.5", .qkv_bias = Biases::kAll},
     {.architecture = "qwen3", .models = "Qwen3", .qk_norm = QkNorm::kPerHead},

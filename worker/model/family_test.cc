@@ -46,10 +46,12 @@ TEST(Family, LayersMayHaveTheirOwnWidths) {
   EXPECT_THAT(PerLayer(model, [](auto& l) { return l.ffn.width; }), ElementsAre(40, 72, 104));
 }
 
-TEST(Family, WindowsAlternate) {
+TEST(Family, WindowsOfLayers) {
   const auto window = [](auto& l) { return l.attention.window; };
   EXPECT_THAT(PerLayer(*DescribeModel(*Tiny("gemma2")), window), ElementsAre(24, 0, 24, 0));
   EXPECT_THAT(PerLayer(*DescribeModel(*Tiny("gemma3")), window), ElementsAre(24, 24, 24, 24, 24, 0, 24));
+  EXPECT_THAT(PerLayer(*DescribeModel(*Tiny("mistral")), window), ElementsAre(24, 24, 24));
+  EXPECT_THAT(PerLayer(*DescribeModel(*Tiny("llama")), window), ElementsAre(0, 0, 0));
 }
 
 // A tiny model's file with another number of layers: what is described of it, which no tensor is asked for.
