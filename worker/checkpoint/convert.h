@@ -19,7 +19,7 @@
 namespace linnet::worker {
 
 // Higher whenever the same folder would become another file: what was converted before is then converted anew.
-inline constexpr int kConverterRevision = 2;
+inline constexpr int kConverterRevision = 3;
 
 struct ConvertOptions {
   std::function<void(uint64_t done_bytes, uint64_t total_bytes)> progress;  // of the new file; calling thread
