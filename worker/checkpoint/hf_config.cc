@@ -89,8 +89,8 @@ void HfConfig::SetDefaults(std::string_view json) {
 }
 
 void HfConfig::Complain(std::string problem) {
-  if (std::find(problems_.begin(), problems_.end(), problem) == problems_.end())
-    problems_.push_back(std::move(problem));
+  const bool new_one = std::find(problems_.begin(), problems_.end(), problem) == problems_.end();
+  if (new_one) problems_.push_back(std::move(problem));
 }
 
 const nlohmann::json* HfConfig::Find(Names names) const {

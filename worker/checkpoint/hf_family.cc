@@ -168,16 +168,18 @@ void SmolLm3(HfConfig& config, HfDescription& out, ArchitectureKeys& keys) {
   const int64_t interval = config.IntOr({"no_rope_layer_interval"}, 4, 1, kMaxDim);
   bool usual = with_rope.empty() ? interval == 4 : static_cast<int64_t>(with_rope.size()) == out.model.layers;
   for (size_t l = 0; l < with_rope.size(); ++l) usual &= (with_rope[l] != 0) == ((l + 1) % 4 != 0);
-  if (!usual && out.model.sized)
+  if (!usual && out.model.sized) {
     config.Complain("no_rope_layers is not every fourth layer, as GGUF has it for this architecture");
+  }
 }
 
 // The first Qwen states the width of gate and up together.
 void Qwen(HfConfig& config, HfDescription& out, ArchitectureKeys& keys) {
   keys.U32s("feed_forward_length", out.model.ffn);
   for (int64_t& width : out.model.ffn) {
-    if (width % 2 != 0 && out.model.sized)
+    if (width % 2 != 0 && out.model.sized) {
       config.Complain(base::StrCat("intermediate_size is ", width, ", must be even"));
+    }
     width = std::max<int64_t>(1, width / 2);
   }
   // Beyond the length of training RoPE and attention are scaled by the length; the keys are ours.

@@ -28,8 +28,8 @@ float PositiveFloat(GgufKeys& keys, std::string_view key, double fallback) {
 void ScaleAs27B(ModelDescription& model, size_t layers_of_27b) {
   if (model.layers.size() != layers_of_27b) return;
   for (LayerDescription& layer : model.layers) {
-    layer.attention.scale =
-        static_cast<float>(1 / std::sqrt(static_cast<double>(model.model_dim / layer.attention.q_heads)));
+    const int divisor = std::max(1, model.model_dim / layer.attention.q_heads);
+    layer.attention.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(divisor)));
   }
 }
 
