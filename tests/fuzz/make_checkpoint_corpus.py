@@ -1,15 +1,18 @@
 #!/usr/bin/env python3
-"""Makes the seed inputs of safetensors_fuzz and hf_config_fuzz in tests/fuzz/corpus: the same files each time.
+"""Makes the seed inputs of safetensors_fuzz, hf_config_fuzz and sentencepiece_model_fuzz in tests/fuzz/corpus: the same files
+each time.
 
     python3 tests/fuzz/make_checkpoint_corpus.py
 """
 
+import base64
 import json
 import pathlib
 import random
 import struct
 
-CORPUS = pathlib.Path(__file__).resolve().parent / "corpus"
+TESTS = pathlib.Path(__file__).resolve().parent.parent
+CORPUS = TESTS / "fuzz/corpus"
 
 
 def write(folder, name, content):
@@ -85,6 +88,32 @@ def make_config():
     write("hf_config_fuzz", "broken_text", b'{"architectures": ["\xff\xfe"]}')
 
 
+def make_sentencepiece():
+    models = json.loads((TESTS / "golden/tokenizer_sentencepiece_models.json").read_text())["models"]
+    rng = random.Random(2)
+    for model in models:
+        good = base64.b64decode(model["base64"])
+        write("sentencepiece_model_fuzz", model["name"], good)
+        write("sentencepiece_model_fuzz", f"{model['name']}_cut", good[:len(good) // 2])
+        for i in range(4):
+            flipped = bytearray(good)
+            flipped[rng.randrange(len(flipped))] ^= 1 << rng.randrange(8)
+            write("sentencepiece_model_fuzz", f"{model['name']}_flip_{i}", bytes(flipped))
+    # ModelProto: pieces are field 1 (text 1, score 2, type 3), trainer_spec 2 (model_type 3), normalizer_spec 3 (charsmap 2).
+    pieces = b"".join(b"\x0a" + bytes([len(piece)]) + piece for piece in (
+        b"\x0a\x05<unk>\x18\x02", b"\x0a\x01a\x15\x00\x00\x00\xc0", b"\x0a\x02\xc3\xa9", b"\x0a\x06<0x41>\x18\x06"))
+    charsmap = b"\x04\x00\x00\x00\xff\xff\xff\xff\x00"
+    write("sentencepiece_model_fuzz", "unigram_small", pieces)
+    write("sentencepiece_model_fuzz", "bpe_small", pieces + b"\x12\x02\x18\x02")
+    write("sentencepiece_model_fuzz", "hostile_charsmap",
+          pieces + b"\x1a" + bytes([len(charsmap) + 2]) + b"\x12" + bytes([len(charsmap)]) + charsmap)
+    write("sentencepiece_model_fuzz", "hostile_empty_piece", pieces + b"\x0a\x02\x0a\x00")
+    write("sentencepiece_model_fuzz", "hostile_length", b"\x0a\xff\xff\xff\xff\x0f")
+    write("sentencepiece_model_fuzz", "hostile_group", b"\x0b" * 2000)
+    write("sentencepiece_model_fuzz", "empty", b"")
+
+
 if __name__ == "__main__":
     make_safetensors()
     make_config()
+    make_sentencepiece()

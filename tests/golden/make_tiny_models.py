@@ -4,8 +4,8 @@
     tools/dev peers python3 tests/golden/make_tiny_models.py [--only NAME ...] [--seed N] [--out FOLDER]
 
 Writes tests/golden/tiny/NAME.gguf, NAME.json (token ids, shapes, and which columns of the logits are kept) and
-NAME.f32 (those logits: little-endian f32 [tokens, columns]). Everything that sets a family apart is in force: unequal
-head counts, windows shorter than the text, scalings, soft caps. The weights are scaled so that every parameter shows:
+NAME.f32 (those logits: little-endian f32 [tokens, columns]), and NAME.short.f32 with the logits of the first SHORT
+tokens alone where positions go by the sequence's length. Everything that sets a family apart is in force: unequal head counts, windows shorter than the text, scalings, soft caps. The weights are scaled so that every parameter shows:
 activations small enough for the norms' eps to matter, attention far from uniform, logits of standard deviation above 1.
 Where Transformers has no class, a module of reference_models.py follows the published code's mathematics.
 """
@@ -24,6 +24,7 @@ from reference_models import Block, Gain, LatentBlock, OpenElm, Reference, Rms
 
 HERE = pathlib.Path(__file__).parent
 TOKENS = 264
+SHORT = 50  # within the original context of every model that has one
 VOCAB = 288
 COLUMNS = list(range(0, VOCAB, 6))
 CONTROL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>"]
@@ -287,15 +288,27 @@ def fill(tiny, seed):
     return ids
 
 
+def logits_of(model, ids):
+    """[tokens, VOCAB], as a model that has seen nothing before computes them: Transformers keeps dynamic NTK's frequencies of a
+    longer sequence for the shorter ones that follow."""
+    for module in model.modules():
+        if hasattr(module, "original_inv_freq"):
+            module.register_buffer("inv_freq", module.original_inv_freq.clone(), persistent=False)
+    with torch.no_grad():
+        return model(ids).logits[0].float()
+
+
 def make(tiny, seed, out):
     ids = fill(tiny, seed)
     name = tiny.name or tiny.arch
     write_gguf(tiny, out / f"{name}.gguf")
-    with torch.no_grad():
-        logits = tiny.model(ids).logits[0].float().numpy()
+    logits = logits_of(tiny.model, ids).numpy()
     print(f"{name}: logits of standard deviation {logits.std():.2f}, largest {np.abs(logits).max():.2f}")
     assert logits.std() >= 1
     logits[:, COLUMNS].astype("<f4").tofile(out / f"{name}.f32")
+    short = logits_of(tiny.model, ids[:, :SHORT]).numpy()
+    if np.abs(short - logits[:SHORT]).max() > 1e-2:  # positions go by the sequence's length
+        short[:, COLUMNS].astype("<f4").tofile(out / f"{name}.short.f32")
     with open(out / f"{name}.json", "w") as f:
         json.dump({"tokens": ids[0].tolist(), "vocab": VOCAB, "columns": COLUMNS}, f)
         f.write("\n")

@@ -135,7 +135,8 @@ ctest_preset() {
 # What runs under sanitizers each time: the three processes, what reads foreign bytes, and what shares memory between
 # threads. `test --long` runs everything under both.
 readonly SERVERS=(linnet-gateway linnet-registry linnet-worker)
-readonly FUZZ_TARGETS=(gguf_fuzz tokenizer_fuzz tokenizer_json_fuzz openai_request_fuzz safetensors_fuzz hf_config_fuzz)
+readonly FUZZ_TARGETS=(gguf_fuzz tokenizer_fuzz tokenizer_json_fuzz sentencepiece_model_fuzz openai_request_fuzz safetensors_fuzz
+  hf_config_fuzz)
 readonly ASAN_TESTS=(linnet_gguf_gguf_file_test linnet_text_utf8_test linnet_text_tokenizer_test linnet_text_chat_template_test
   linnet_text_hf_tokenizer_test linnet_text_sentencepiece_model_test linnet_checkpoint_safetensors_file_test linnet_checkpoint_convert_test
   "${FUZZ_TARGETS[@]}" linnet_kernels_matrix_test linnet_kernels_attention_test linnet_gateway_http_server_test)

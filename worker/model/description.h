@@ -21,9 +21,8 @@ enum class FfnKind {
 };
 enum class RopeScaling {
   kNone,
-  kLinear,  // inv_freq / factor
-  kLlama3,
-  kFactors,  // inv_freq / factors
+  kLinear,   // inv_freq / factor
+  kFactors,  // inv_freq / factors, as Llama 3's files bring them
   kYarn,     // linear for long wavelengths, none for short ones (Peng et al., arXiv 2309.00071)
   // The others depend on the sequence's length.
   kLongRope,         // factors up to the original context, long_factors beyond (Ding et al., arXiv 2402.13753)
@@ -49,9 +48,7 @@ struct RopeDescription {
   bool interleaved = false;
   double theta = 10000.0;
   RopeScaling scaling = RopeScaling::kNone;
-  double factor = 1.0;                   // kLinear, kLlama3, kYarn, kDynamicNtk
-  double low_freq_factor = 1.0;          // kLlama3
-  double high_freq_factor = 4.0;         // kLlama3
+  double factor = 1.0;                   // kLinear, kYarn, kDynamicNtk
   double beta_fast = 32, beta_slow = 1;  // kYarn: rotations within the original context from which, up to which
   int64_t original_context_tokens = 0;   // all but kLinear and kFactors
   std::vector<float> factors;            // kFactors, kLongRope: [rotary_dim/2]

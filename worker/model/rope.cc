@@ -49,24 +49,6 @@ std::vector<float> YarnFactors(const RopeDescription& rope) {
 
 }  // namespace
 
-std::vector<float> Llama3RopeFactors(const RopeDescription& rope) {
-  const double original = static_cast<double>(rope.original_context_tokens);
-  std::vector<float> factors;
-  for (float frequency : BaseFrequencies(rope, rope.theta)) {
-    const double wavelength = 2 * std::numbers::pi / frequency;
-    if (wavelength < original / rope.high_freq_factor) {
-      factors.push_back(1.0f);
-    } else if (wavelength > original / rope.low_freq_factor) {
-      factors.push_back(static_cast<float>(rope.factor));
-    } else {
-      const double smooth =
-          (original / wavelength - rope.low_freq_factor) / (rope.high_freq_factor - rope.low_freq_factor);
-      factors.push_back(static_cast<float>(1.0 / ((1.0 - smooth) / rope.factor + smooth)));
-    }
-  }
-  return factors;
-}
-
 kernels::RopeTable MakeRopeTable(const RopeDescription& rope, int64_t length) {
   kernels::RopeTable table = {.rotary_dim = rope.rotary_dim,
                               .interleaved = rope.interleaved,
@@ -80,9 +62,6 @@ kernels::RopeTable MakeRopeTable(const RopeDescription& rope, int64_t length) {
       break;
     case RopeScaling::kLinear:
       factors.assign(table.inv_freq.size(), static_cast<float>(rope.factor));
-      break;
-    case RopeScaling::kLlama3:
-      factors = Llama3RopeFactors(rope);
       break;
     case RopeScaling::kFactors:
       factors = rope.factors;

@@ -10,9 +10,4 @@ namespace linnet::worker {
 // sequence, in tokens, where the description depends on it.
 kernels::RopeTable MakeRopeTable(const RopeDescription& rope, int64_t length = 0);
 
-// Llama 3's divisors of the frequencies (kLlama3) as the tensor rope_freqs.weight holds them: [rotary_dim/2].
-// Frequencies with a wavelength above original/low_freq_factor are divided by `factor`, those below
-// original/high_freq_factor are kept, and those between are interpolated.
-std::vector<float> Llama3RopeFactors(const RopeDescription& rope);
-
 }  // namespace linnet::worker
