@@ -135,9 +135,15 @@ absl::StatusOr<Weights> LoadWeightsPacked(const GgufFile& file, const ModelDescr
   if (cache == nullptr || weights.packed->table.bytes == 0) return weights;
   packed->load = PackedLoad::kMiss;
   cache->Count(false);
+  // The file is opened anew, and may be gone by now. That is no matter of the weights, which are all here.
+  absl::StatusOr<SourceRest> rest = DescribeRest(file, weights.packed->table);
+  if (!rest.ok()) {
+    cache->NotKept(rest.status());
+    return weights;
+  }
   packed->cache = cache;
   packed->key = options.packed_key;
-  LINNET_ASSIGN_OR_RETURN(packed->rest, DescribeRest(file, weights.packed->table));
+  packed->rest = *std::move(rest);
   return weights;
 }
 

@@ -118,9 +118,7 @@ FileHandle PackedCache::Save(const std::string& key, const PackedImage& image, c
                              const std::function<bool()>& interrupted) {
   FileHandle handle;
   const absl::Status status = Write(key, image, rest, interrupted, &handle);
-  if (!status.ok() && !absl::IsCancelled(status)) {
-    TellOnce("packed weights are not kept: the next load packs them again", status);
-  }
+  if (!status.ok() && !absl::IsCancelled(status)) NotKept(status);
   return handle;
 }
 

@@ -66,6 +66,10 @@ class PackedCache {
   // freed. Returns how many were.
   uint64_t Reclaim(uint64_t bytes);
 
+  // Says, once, that an image is not kept; Save does so itself.
+  void NotKept(const absl::Status& why) {
+    TellOnce("packed weights are not kept: the next load packs them again", why);
+  }
   Stats stats() const { return {.hits = hits_, .misses = misses_, .bytes = bytes_}; }
   const std::string& dir() const { return options_.dir; }
 

@@ -23,6 +23,7 @@
 #include "base/strings.h"
 #include "base/testing.h"
 #include "kernels/packed_tiles.h"
+#include "worker/model/model.h"
 
 namespace linnet::worker {
 namespace {
@@ -453,3 +454,19 @@ TEST_F(PackedCacheTest, KeyOfAFileChangesWithTheFile) {
 
 }  // namespace
 }  // namespace linnet::worker
+TEST_F(PackedCacheTest, ModelWhoseFileGoesBeforeItCanBeKeptServesWithoutTheCache) {
+  fs::copy("tests/golden/tiny/llama.gguf", source_path(), fs::copy_options::overwrite_existing);
+  const auto cache = Open();
+  LogLines lines("packed weights are not kept");
+  const auto model = Model::Load(source_path(),
+                                 {.progress = [&](uint64_t, uint64_t) { fs::remove(source_path()); },
+                                  .packed_cache = cache.get(),
+                                  .packed_key = Key('a')},
+                                 &pool_);
+  ASSERT_TRUE(model.ok()) << model.status();
+  EXPECT_EQ((*model)->packed_load(), PackedLoad::kMiss);
+  EXPECT_EQ(lines.count(), 1);
+  (*model)->SavePacked(kNever);
+  EXPECT_EQ(Files(), 0u);
+}
+
