@@ -44,7 +44,7 @@ class PackedModel : public ::testing::Test {
                        &pool_);
   }
   std::unique_ptr<worker::PackedCache> Open() { return worker::PackedCache::Open({.dir = files_.root()}); }
-  std::string path() const { return files_.Path(key_.substr(7) + ".packed"); }
+  std::string path() const { return files_.Path(worker::PackedCache::FileName(key_)); }
 
   // Logits of a prompt's tokens, then of greedy ones, all in a row.
   std::vector<float> Logits(Model& model) {

@@ -21,6 +21,7 @@
 #include "base/sha256.h"
 #include "base/status_macros.h"
 #include "base/strings.h"
+#include "kernels/packed_tiles.h"
 
 namespace linnet::worker {
 namespace {
@@ -31,9 +32,9 @@ constexpr std::string_view kKeyPrefix = "sha256:";
 constexpr std::string_view kSuffix = ".packed";
 constexpr std::string_view kTemporaryPrefix = ".unfinished-";
 
+// Of any version, the first ones of which had none in the name.
 bool IsPackedName(const std::string& name) {
-  if (!name.ends_with(kSuffix)) return false;
-  return base::IsSha256Digest(base::StrCat(kKeyPrefix, std::string_view(name).substr(0, name.size() - kSuffix.size())));
+  return name.ends_with(kSuffix) && base::IsSha256Digest(base::StrCat(kKeyPrefix, name.substr(0, name.find('.'))));
 }
 
 struct Kept {
@@ -83,9 +84,10 @@ std::unique_ptr<PackedCache> PackedCache::Open(Options options) {
   return cache;
 }
 
-std::string PackedCache::PathOf(const std::string& key) const {
+std::string PackedCache::FileName(const std::string& key) {
   CHECK(base::IsSha256Digest(key)) << key;
-  return base::StrCat(dir(), "/", std::string_view(key).substr(kKeyPrefix.size()), kSuffix);
+  return base::StrCat(std::string_view(key).substr(kKeyPrefix.size()), ".", PackedFile::kFormatVersion, ".",
+                      kernels::kPackerVersion, kSuffix);
 }
 
 std::unique_ptr<PackedFile> PackedCache::Find(const std::string& key, const std::string& source_path) {
@@ -111,7 +113,7 @@ void PackedCache::Discard(const std::string& key, const absl::Status& why) {
   if (unlink(path.c_str()) != 0 && errno != ENOENT) {
     TellOnce("packed weights cannot be removed", base::ErrnoStatus(errno, "remove", path));
   }
-  Evict([](const Room&) { return true; });  // only counts
+  CountBytes();
 }
 
 FileHandle PackedCache::Save(const std::string& key, const PackedImage& image, const SourceRest& rest,
@@ -159,7 +161,7 @@ absl::Status PackedCache::MakeRoom(uint64_t bytes) {
       bytes + options_.disk_reserve_bytes - std::min(free, bytes + options_.disk_reserve_bytes);
   // Nothing goes in vain.
   if (bytes > options_.max_bytes) return refuse(kBound, options_.max_bytes);
-  if (beyond_free > bytes_) return refuse(kDisk, free);
+  if (beyond_free > CountBytes()) return refuse(kDisk, free);
   const Room room =
       Evict([&](const Room& now) { return now.used + bytes <= options_.max_bytes && now.freed >= beyond_free; });
   if (room.used + bytes > options_.max_bytes) {
@@ -182,6 +184,11 @@ PackedCache::Room PackedCache::Evict(const std::function<bool(const Room&)>& eno
   }
   bytes_ = room.used;
   return room;
+}
+
+// Other processes add and remove files, too.
+uint64_t PackedCache::CountBytes() {
+  return Evict([](const Room&) { return true; }).used;
 }
 
 uint64_t PackedCache::Reclaim(uint64_t bytes) {

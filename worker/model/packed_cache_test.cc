@@ -81,7 +81,7 @@ class PackedCacheTest : public ::testing::Test {
     return PackedCache::Open({.dir = dir(), .max_bytes = max_bytes, .free_bytes = free_bytes_});
   }
   std::string dir() const { return files_.Path("packed"); }
-  std::string PathOf(char key) const { return base::StrCat(dir(), "/", std::string(64, key), ".packed"); }
+  std::string PathOf(char key) const { return base::StrCat(dir(), "/", PackedCache::FileName(Key(key))); }
   std::string source_path() const { return files_.Path("model.gguf"); }
 
   // Some chunks, the last one not whole.
@@ -215,7 +215,7 @@ void ChangeHeader(const std::string& path, const std::function<void(storage::v1:
   std::ofstream(path, std::ios::binary) << bytes;
 }
 
-TEST_F(PackedCacheTest, OtherVersionsKeysAndSizesAreRemoved) {
+TEST_F(PackedCacheTest, HeaderOfAnotherVersionKeyOrSizeIsDamage) {
   const auto cache = Open();
   Save(*cache, 'a');
   ChangeHeader(PathOf('a'), [](auto&) {});
@@ -234,6 +234,39 @@ TEST_F(PackedCacheTest, OtherVersionsKeysAndSizesAreRemoved) {
     EXPECT_EQ(cache->Find(Key('a'), source_path()), nullptr) << i;
     EXPECT_FALSE(fs::exists(PathOf('a'))) << i;
   }
+}
+
+// As two versions do that share a folder.
+TEST_F(PackedCacheTest, FilesOfAnotherVersionAreLeftAloneAndCount) {
+  const std::string hex(64, 'a');
+  const std::string newer = base::StrCat(dir(), "/", hex, ".1.", kernels::kPackerVersion + 1, ".packed");
+  const std::string first = base::StrCat(dir(), "/", hex, ".packed");
+  {
+    const auto cache = Open();
+    Save(*cache, 'a');
+    fs::copy(PathOf('a'), first);
+    fs::rename(PathOf('a'), newer);
+    EXPECT_EQ(cache->Find(Key('a'), source_path()), nullptr);
+    SaveAged(*cache, 'a', 1);
+    EXPECT_TRUE(Holds(*cache, 'a'));
+    EXPECT_TRUE(fs::exists(newer));
+    EXPECT_TRUE(fs::exists(first));
+    EXPECT_EQ(Files(), 3u);
+  }
+  const auto age = [&](const std::string& path, int hours) {
+    fs::last_write_time(path, fs::file_time_type::clock::now() - std::chrono::hours(hours));
+  };
+  age(first, 4);
+  age(newer, 3);
+  EXPECT_EQ(Open()->stats().bytes, 3 * fs::file_size(newer));
+  Open(2 * FileBytes());
+  EXPECT_FALSE(fs::exists(first));
+  EXPECT_TRUE(fs::exists(newer));
+  const std::unique_ptr<PackedFile> in_use = Open()->Find(Key('a'), source_path());
+  age(PathOf('a'), 5);
+  Open(FileBytes());
+  EXPECT_FALSE(fs::exists(newer));
+  EXPECT_TRUE(fs::exists(PathOf('a')));
 }
 
 TEST_F(PackedCacheTest, ImageOfOtherTensorsIsRefused) {
@@ -292,6 +325,15 @@ TEST_F(PackedCacheTest, DiskKeepsItsReserveAndNothingGoesInVain) {
   EXPECT_LT(Save(*full, 'c').fd(), 0);
   EXPECT_EQ(lines.count(), 1);
   EXPECT_TRUE(Holds(*full, 'b'));
+}
+
+TEST_F(PackedCacheTest, WhatAnotherProcessAddedMakesRoomToo) {
+  free_bytes_ = [] { return uint64_t{256} << 20; };  // the reserve, so another file must go
+  const auto early = Open();
+  free_bytes_ = nullptr;
+  SaveAged(*Open(), 'a', 1);
+  EXPECT_GE(Save(*early, 'b').fd(), 0);
+  EXPECT_FALSE(fs::exists(PathOf('a')));
 }
 
 TEST_F(PackedCacheTest, FolderThatCannotBeWrittenIsSaidOnce) {
@@ -442,18 +484,6 @@ TEST_F(PackedCacheTest, ProcessesRaceOnOneFolder) {
   EXPECT_LE(Files(), 1u) << "nothing unfinished is left, and the bound holds";
 }
 
-TEST_F(PackedCacheTest, KeyOfAFileChangesWithTheFile) {
-  const std::string key = *PackedKeyOfFile(source_path());
-  EXPECT_EQ(*PackedKeyOfFile(source_path()), key);
-  std::string changed = source_;
-  changed[0] = 'x';
-  files_.Write("model.gguf", changed);
-  EXPECT_NE(*PackedKeyOfFile(source_path()), key);
-  EXPECT_THAT(std::string(PackedKeyOfFile(files_.Path("none")).status().message()), HasSubstr("none"));
-}
-
-}  // namespace
-}  // namespace linnet::worker
 TEST_F(PackedCacheTest, ModelWhoseFileGoesBeforeItCanBeKeptServesWithoutTheCache) {
   fs::copy("tests/golden/tiny/llama.gguf", source_path(), fs::copy_options::overwrite_existing);
   const auto cache = Open();
@@ -470,3 +500,15 @@ TEST_F(PackedCacheTest, ModelWhoseFileGoesBeforeItCanBeKeptServesWithoutTheCache
   EXPECT_EQ(Files(), 0u);
 }
 
+TEST_F(PackedCacheTest, KeyOfAFileChangesWithTheFile) {
+  const std::string key = *PackedKeyOfFile(source_path());
+  EXPECT_EQ(*PackedKeyOfFile(source_path()), key);
+  std::string changed = source_;
+  changed[0] = 'x';
+  files_.Write("model.gguf", changed);
+  EXPECT_NE(*PackedKeyOfFile(source_path()), key);
+  EXPECT_THAT(std::string(PackedKeyOfFile(files_.Path("none")).status().message()), HasSubstr("none"));
+}
+
+}  // namespace
+}  // namespace linnet::worker
