@@ -2,11 +2,11 @@
 
 #include <algorithm>
 #include <atomic>
-#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
 
+#include "absl/functional/function_ref.h"
 #include "absl/status/status.h"
 #include "absl/strings/str_cat.h"
 #include "base/status_macros.h"
@@ -49,7 +49,7 @@ class QuantMatrix : public Matrix {
   int64_t ChunksPerScale() const { return layout_.type == kInt8 ? kInt8ChunksPerScale : kInt4G64ChunksPerScale; }
 
   // Calls quantize(row) for all rows.
-  static void ForRows(const Activations& x, ThreadPool& pool, const std::function<void(int64_t row)>& quantize) {
+  static void ForRows(const Activations& x, ThreadPool& pool, absl::FunctionRef<void(int64_t row)> quantize) {
     const auto rows = [&](int64_t begin, int64_t end, int) {
       for (int64_t r = begin; r < end; ++r) quantize(r);
     };
