@@ -1,6 +1,7 @@
 #include "kernels/activation_chunks.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <cstring>
 
@@ -23,6 +24,17 @@ inline void PadChunk(int64_t cols, int8_t* chunk) {
   if (cols % kChunk != 0) std::memset(chunk + cols % kChunk, 0, static_cast<size_t>(kChunk - cols % kChunk));
 }
 
+// The chunks of a scale that has inputs which are no numbers.
+inline void StoreNoNumbers(const ActivationChunks& out, int64_t row, int64_t s) {
+  const int64_t end = std::min(out.chunks, (s + 1) * out.chunks_per_scale);
+  for (int64_t c = s * out.chunks_per_scale; c < end; ++c) {
+    std::memset(out.Row(row) + c * out.block_rows * kChunk, 0, kChunk);
+  }
+  const int64_t at = out.ScaleAt(row) + s * out.block_rows;
+  out.scale[at] = kNoScale;
+  out.negative_sum[at] = 0;
+}
+
 }  // namespace linnet::kernels
 #endif
 
@@ -38,14 +50,20 @@ void QuantizeChunks(const float* x, int64_t cols, const ActivationChunks& out, i
   const hn::Rebind<int8_t, decltype(df)> d8;
   constexpr int64_t kLanes = hn::MaxLanes(df);
   const int64_t inputs_per_scale = out.chunks_per_scale * kChunk;
-  int8_t* chunk = out.Row(row);
   for (int64_t s = 0, begin = 0; s < out.scales; ++s, begin += inputs_per_scale) {
     const int64_t end = std::min(cols, begin + inputs_per_scale);
-    auto largest = hn::Zero(df);
-    for (int64_t i = begin; i < end; i += kLanes) largest = hn::Max(largest, hn::Abs(hn::LoadU(df, x + i)));
-    const float amax = hn::ReduceMax(df, largest);
+    auto largest = hn::Zero(di);  // MagnitudeBits
+    for (int64_t i = begin; i < end; i += kLanes) {
+      largest = hn::Max(largest, hn::BitCast(di, hn::Abs(hn::LoadU(df, x + i))));
+    }
+    const float amax = std::bit_cast<float>(hn::ReduceMax(di, largest));
+    if (!IsNumber(amax)) {
+      StoreNoNumbers(out, row, s);
+      continue;
+    }
     const auto factor = hn::Set(df, InverseActivationScale(amax));
     auto sum = hn::Zero(di);
+    int8_t* chunk = out.Row(row) + s * out.chunks_per_scale * out.block_rows * kChunk;
     for (int64_t i = begin; i < end; i += kChunk, chunk += out.block_rows * kChunk) {
       for (int64_t k = 0; k < std::min<int64_t>(kChunk, end - i); k += kLanes) {
         const auto q = hn::NearestInt(hn::Mul(hn::LoadU(df, x + i + k), factor));
@@ -75,13 +93,17 @@ void QuantizeChunksScalar(const float* x, int64_t cols, const ActivationChunks& 
   const auto chunk_of = [&](int64_t i) { return out.Row(row) + i / kChunk * out.block_rows * kChunk; };
   for (int64_t s = 0; s < out.scales; ++s) {
     const int64_t begin = s * inputs_per_scale, end = std::min(cols, begin + inputs_per_scale);
-    float amax = 0;
-    for (int64_t i = begin; i < end; ++i) amax = std::max(amax, std::fabs(x[i]));
+    int32_t largest = 0;
+    for (int64_t i = begin; i < end; ++i) largest = std::max(largest, MagnitudeBits(x[i]));
+    const float amax = std::bit_cast<float>(largest);
+    if (!IsNumber(amax)) {
+      StoreNoNumbers(out, row, s);
+      continue;
+    }
     const float inverse = InverseActivationScale(amax);
     int32_t sum = 0;
     for (int64_t i = begin; i < end; ++i) {
-      const float scaled = x[i] * inverse;
-      const int32_t q = std::isnan(scaled) ? 0 : static_cast<int32_t>(std::nearbyint(scaled));
+      const auto q = static_cast<int32_t>(std::nearbyint(x[i] * inverse));
       chunk_of(i)[i % kChunk] = static_cast<int8_t>(q);
       sum += q;
     }

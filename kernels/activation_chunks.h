@@ -10,7 +10,8 @@
 
 namespace linnet::kernels {
 
-// x ~ scale * q, |q| <= 127, scale = max|x| / 127 over the chunks that share it. Rows come in blocks of `block_rows`.
+// x ~ scale * q, |q| <= 127, scale = max|x| / 127 over the chunks that share it; kNoScale and zeros where an input of
+// theirs is infinite or NaN. Rows come in blocks of `block_rows`.
 struct ActivationChunks {
   int64_t block_rows = 0;  // kActivationBlock, or all rows where they are fewer
   int64_t chunks = 0;      // per row; what the last one has beyond the row is zero

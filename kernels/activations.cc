@@ -1,6 +1,7 @@
 #include "kernels/activations.h"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 
 #include "kernels/activation_scale.h"
@@ -26,11 +27,16 @@ void QuantizeRow(const float* x, int64_t groups, int64_t stride, ActivationGroup
   constexpr size_t kLanes = hn::MaxLanes(df);
   constexpr size_t kHalf = kGroup / 2;
   for (int64_t g = 0; g < groups; ++g, x += kGroup, out += stride) {
-    auto largest = hn::Zero(df);
-    for (size_t i = 0; i < kGroup; i += kLanes) largest = hn::Max(largest, hn::Abs(hn::LoadU(df, x + i)));
-    const float amax = hn::ReduceMax(df, largest);
-    const float inverse = InverseActivationScale(amax);
-    const auto factor = hn::Set(df, inverse);
+    auto largest = hn::Zero(di);  // MagnitudeBits
+    for (size_t i = 0; i < kGroup; i += kLanes) {
+      largest = hn::Max(largest, hn::BitCast(di, hn::Abs(hn::LoadU(df, x + i))));
+    }
+    const float amax = std::bit_cast<float>(hn::ReduceMax(di, largest));
+    if (!IsNumber(amax)) {
+      *out = kNoNumbers;
+      continue;
+    }
+    const auto factor = hn::Set(df, InverseActivationScale(amax));
     int32_t sums[2];
     for (size_t half = 0; half < 2; ++half) {
       auto sum = hn::Zero(di);
@@ -43,7 +49,7 @@ void QuantizeRow(const float* x, int64_t groups, int64_t stride, ActivationGroup
     }
     out->negative_sum = -(sums[0] + sums[1]);
     out->negative_first_half = -sums[0];
-    out->scale = ActivationScale(amax);  // stays infinite where x is
+    out->scale = ActivationScale(amax);
     out->scaled_sum = out->scale * static_cast<float>(sums[0] + sums[1]);
   }
 }
@@ -60,19 +66,23 @@ namespace {
 
 void QuantizeRowScalar(const float* x, int64_t groups, int64_t stride, ActivationGroup* out) {
   for (int64_t g = 0; g < groups; ++g, x += kGroup, out += stride) {
-    float amax = 0;
-    for (int i = 0; i < kGroup; ++i) amax = std::max(amax, std::fabs(x[i]));
+    int32_t largest = 0;
+    for (int i = 0; i < kGroup; ++i) largest = std::max(largest, MagnitudeBits(x[i]));
+    const float amax = std::bit_cast<float>(largest);
+    if (!IsNumber(amax)) {
+      *out = kNoNumbers;
+      continue;
+    }
     const float inverse = InverseActivationScale(amax);
     int32_t sums[2] = {};
     for (int i = 0; i < kGroup; ++i) {
-      const float scaled = x[i] * inverse;
-      const int32_t q = std::isnan(scaled) ? 0 : static_cast<int32_t>(std::nearbyint(scaled));
+      const auto q = static_cast<int32_t>(std::nearbyint(x[i] * inverse));
       out->q[i] = static_cast<int8_t>(q);
       sums[i / 16] += q;
     }
     out->negative_sum = -(sums[0] + sums[1]);
     out->negative_first_half = -sums[0];
-    out->scale = ActivationScale(amax);  // stays infinite where x is
+    out->scale = ActivationScale(amax);
     out->scaled_sum = out->scale * static_cast<float>(sums[0] + sums[1]);
   }
 }

@@ -7,13 +7,14 @@
 
 #include "kernels/activation_chunks.h"
 #include "kernels/activation_panels.h"
+#include "kernels/activation_scale.h"
 #include "kernels/isa.h"
 #include "kernels/matrix.h"
 #include "kernels/quant_block.h"
 
 namespace linnet::kernels {
 
-// x ~ scale * q, |q| <= 127, scale = max|x| / 127.
+// x ~ scale * q, |q| <= 127, scale = max|x| / 127; kNoNumbers where an input is infinite or NaN.
 struct ActivationGroup {
   int8_t q[kGroup];
   float scale;
@@ -23,6 +24,9 @@ struct ActivationGroup {
   int32_t negative_first_half;  // the same of the first 16
 };
 static_assert(sizeof(ActivationGroup) == 48);
+
+// Every product with it is NaN.
+inline constexpr ActivationGroup kNoNumbers = {.scale = kNoScale, .scaled_sum = kNoScale};
 
 // Rows come in blocks: the same group of all rows of a block lies together, as the kernels read it.
 inline constexpr int64_t kActivationBlock = 16;

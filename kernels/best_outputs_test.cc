@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <cmath>
 #include <random>
+#include <string>
 #include <vector>
 
 #include "kernels/kernel_test_util.h"
@@ -12,6 +13,7 @@ namespace {
 
 using testing::RandomFloats;
 using testing::RandomWeights;
+using testing::ScopedIsa;
 
 struct Case {
   Case(int64_t outputs, int64_t k, int64_t rows, ThreadPool& pool) : outputs(outputs) {
@@ -45,7 +47,13 @@ struct Case {
 
 std::vector<ScoredOutput> Copy(std::span<const ScoredOutput> best) { return {best.begin(), best.end()}; }
 
-TEST(BestOutputs, AreTheBestOfTheWholeProductOnAnyNumberOfThreads) {
+class BestOutputsOnIsa : public ::testing::TestWithParam<Isa> {
+  const ScopedIsa isa_{GetParam()};
+};
+INSTANTIATE_TEST_SUITE_P(Isas, BestOutputsOnIsa, ::testing::ValuesIn(SupportedIsas()),
+                         [](const auto& info) { return std::string(IsaName(info.param)); });
+
+TEST_P(BestOutputsOnIsa, AreTheBestOfTheWholeProductOnAnyNumberOfThreads) {
   for (const int threads : {1, 2, 3}) {
     ThreadPool pool(threads);
     Case c(5000, 64, 4, pool);
@@ -63,7 +71,7 @@ TEST(BestOutputs, AreTheBestOfTheWholeProductOnAnyNumberOfThreads) {
   }
 }
 
-TEST(BestOutputs, BiasAndSoftCapComeFirst) {
+TEST_P(BestOutputsOnIsa, BiasAndSoftCapComeFirst) {
   ThreadPool pool(2);
   Case c(3000, 64, 2, pool);
   std::mt19937 random(4);
@@ -85,7 +93,7 @@ TEST(BestOutputs, BiasAndSoftCapComeFirst) {
   EXPECT_TRUE(std::equal(row.begin(), row.end(), both.begin() + 3000));
 }
 
-TEST(BestOutputs, OfEqualsTheFirst) {
+TEST_P(BestOutputsOnIsa, OfEqualsTheFirst) {
   ThreadPool pool(3);
   Case c(3000, 64, 1, pool);
   // All outputs equal: a row of zeros.
@@ -97,7 +105,7 @@ TEST(BestOutputs, OfEqualsTheFirst) {
   EXPECT_EQ(Copy(output.Of(0)), (std::vector<ScoredOutput>{{0, 0}, {0, 1}, {0, 2}}));
 }
 
-TEST(BestOutputs, MoreThanThereAreAreAll) {
+TEST_P(BestOutputsOnIsa, MoreThanThereAreAreAll) {
   ThreadPool pool(2);
   Case c(20, 64, 1, pool);
   BestOutputs output;
@@ -106,15 +114,19 @@ TEST(BestOutputs, MoreThanThereAreAreAll) {
   EXPECT_EQ(Copy(output.Of(0)), c.Best(0, 20));
 }
 
-TEST(BestOutputs, BrokenOutputsAreNone) {
+// Of rows with a NaN in them all outputs are.
+TEST_P(BestOutputsOnIsa, BrokenOutputsAreNone) {
   ThreadPool pool(2);
-  Case c(100, 64, 1, pool);
-  c.x[0] = NAN;
-  c.activations.Set(c.x.data(), 1, 64);
-  BestOutputs output;
-  const int32_t wanted[] = {2};
-  output.Multiply({.weights = c.weights.get()}, c.activations, wanted, pool);
-  for (const ScoredOutput& best : output.Of(0)) EXPECT_FALSE(std::isnan(best.value));
+  for (const size_t at : {0, 31, 40, 63}) {
+    Case c(100, 64, 2, pool);
+    c.x[at] = NAN;
+    c.activations.Set(c.x.data(), 2, 64);
+    BestOutputs output;
+    const int32_t wanted[] = {2, 3};
+    output.Multiply({.weights = c.weights.get()}, c.activations, wanted, pool);
+    EXPECT_TRUE(output.Of(0).empty()) << "a NaN at " << at;
+    EXPECT_EQ(Copy(output.Of(1)), c.Best(1, 3)) << "a NaN at " << at;
+  }
 }
 
 }  // namespace

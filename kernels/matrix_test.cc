@@ -188,6 +188,29 @@ TEST_P(QuantMatrix, ARowDependsNeitherOnTheBatchNorOnThreads) {
   }
 }
 
+// And no output of another row.
+TEST_P(QuantMatrix, WhatIsNoNumberReachesEveryOutputOfItsRow) {
+  std::mt19937 random(15);
+  ThreadPool pool(2);
+  const int64_t n = 37, k = 512;
+  const auto bytes = RandomWeights(GetParam(), n, k, random);
+  for (const int64_t m : {1, 3, 40}) {
+    const auto numbers = RandomFloats(m * k, random);
+    for (const float none : {NAN, -NAN, INFINITY, -INFINITY}) {
+      auto x = numbers;
+      x[static_cast<size_t>((m - 1) * k + 41)] = none;
+      for (const Isa isa : SupportedIsas()) {
+        const ScopedIsa scoped(isa);
+        const auto w = Create(GetParam(), n, k, bytes, Precision::kFast, pool);
+        const auto expected = Product1(*w, numbers, m, pool), y = Product1(*w, x, m, pool);
+        EXPECT_TRUE(std::equal(y.begin(), y.end() - n, expected.begin())) << IsaName(isa) << " " << m << " rows";
+        EXPECT_TRUE(std::all_of(y.end() - n, y.end(), [](float v) { return std::isnan(v); }))
+            << IsaName(isa) << " " << m << " rows, " << none;
+      }
+    }
+  }
+}
+
 TEST(QuantMatmulTable, IsTheOneOfTheForcedIsa) {
   for (const Isa isa : SupportedIsas()) {
     EXPECT_EQ(QuantMatmulTableFor(isa).isa, isa);
@@ -219,6 +242,55 @@ TEST(Activations, QuantizeTheSameOnEveryIsa) {
       EXPECT_NEAR(expected[g].q[i] * expected[g].scale, x[g * 32 + i], expected[g].scale * 0.5001f);
     }
     EXPECT_EQ(expected[g].negative_sum, -sum);
+  }
+}
+
+TEST(Activations, WhatIsNoNumberIsSoOnEveryIsa) {
+  std::mt19937 random(16);
+  const auto numbers = RandomFloats(32 * 3, random);
+  for (const Isa isa : SupportedIsas()) {
+    ActivationGroup expected[3], got[3];
+    QuantizeRowFor(isa)(numbers.data(), 3, 1, expected);
+    for (const float none : {NAN, -NAN, INFINITY, -INFINITY}) {
+      for (int at = 0; at < 32; ++at) {
+        auto x = numbers;
+        x[static_cast<size_t>(32 + at)] = none;
+        QuantizeRowFor(isa)(x.data(), 3, 1, got);
+        for (const int g : {0, 2}) EXPECT_EQ(0, std::memcmp(&got[g], &expected[g], sizeof(ActivationGroup)));
+        EXPECT_EQ(0, std::memcmp(&got[1], &kNoNumbers, sizeof(ActivationGroup)))
+            << IsaName(isa) << ", " << none << " at " << at << ": " << got[1].scale << ", " << int{got[1].q[at]};
+      }
+    }
+  }
+}
+
+TEST(ActivationChunks, WhatIsNoNumberIsSoOnEveryIsa) {
+  std::mt19937 random(17);
+  // Two scales of two chunks, the last of which is half full.
+  const int64_t cols = 224;
+  const auto numbers = RandomFloats(cols, random);
+  for (const Isa isa : SupportedIsas()) {
+    ActivationChunkStorage expected_storage, storage;
+    const ActivationChunks shape = {.block_rows = 1, .chunks = 4, .chunks_per_scale = 2, .scales = 2};
+    const ActivationChunks expected = expected_storage.For(shape, 1), got = storage.For(shape, 1);
+    QuantizeChunksFor(isa)(numbers.data(), cols, expected, 0);
+    for (const float none : {NAN, -NAN, INFINITY, -INFINITY}) {
+      for (int64_t at = 0; at < cols; ++at) {
+        auto x = numbers;
+        x[static_cast<size_t>(at)] = none;
+        std::memset(got.q, 1, 4 * kChunk);
+        QuantizeChunksFor(isa)(x.data(), cols, got, 0);
+        const int64_t broken = at / (2 * kChunk), whole = 1 - broken;
+        EXPECT_TRUE(std::isnan(got.scale[broken])) << IsaName(isa) << ", " << none << " at " << at;
+        EXPECT_EQ(got.negative_sum[broken], 0);
+        EXPECT_TRUE(std::all_of(got.q + broken * 2 * kChunk, got.q + (broken + 1) * 2 * kChunk,
+                                [](int8_t q) { return q == 0; }))
+            << IsaName(isa) << ", " << none << " at " << at;
+        EXPECT_EQ(got.scale[whole], expected.scale[whole]);
+        EXPECT_EQ(got.negative_sum[whole], expected.negative_sum[whole]);
+        EXPECT_EQ(0, std::memcmp(got.q + whole * 2 * kChunk, expected.q + whole * 2 * kChunk, 2 * kChunk));
+      }
+    }
   }
 }
 
