@@ -184,6 +184,7 @@ cmd_test() {
 
 test_everything_long() {
   local preset
+  test_random_draws
   for preset in asan tsan; do
     step "$preset, everything"
     build_preset "$preset" help >/dev/null  # configured, at the least
@@ -196,6 +197,16 @@ test_everything_long() {
   step "fuzzing"
   build_preset fuzz "${FUZZ_TARGETS[@]}"
   "$LINNET_CHECKOUT/tests/fuzz/run.sh" "$LINNET_CHECKOUT/build/fuzz/bin" 300
+}
+
+test_random_draws() {  # of which each run has others
+  local seed test
+  seed=$(date +%s)
+  step "kernels compared on 5000 random draws, LINNET_DIFFERENTIAL_SEED=$seed"
+  for test in multiply attention; do
+    LINNET_DIFFERENTIAL_DRAWS=5000 LINNET_DIFFERENTIAL_SEED=$seed \
+      "$LINNET_CHECKOUT/build/release/bin/linnet_kernels_${test}_differential_test" --gtest_brief=1
+  done
 }
 
 test_aarch64_kernels() {  # what other machines than x86-64 run has been tested already
