@@ -1,5 +1,6 @@
-// On the real SmolLM2, as published, with f16 and bf16 weights, and in Linnet's own formats: what else is in the batch,
-// how a prompt is chunked, and how many threads run changes no bit.
+// On the real SmolLM2, as published, with f16 and bf16 weights, and in Linnet's own formats, and on a random model
+// whose rows hold blocks of 256 as well: what else is in the batch, how a prompt is chunked, and how many threads run
+// changes no bit.
 #include <gmock/gmock.h>
 #include <gtest/gtest.h>
 
@@ -18,8 +19,11 @@
 #include "base/file.h"
 #include "base/mutex.h"
 #include "base/testing.h"
+#include "kernels/isa.h"
+#include "kernels/kernel_test_util.h"
 #include "kernels/thread_pool.h"
 #include "tests/accuracy/golden.h"
+#include "tests/accuracy/random_llama.h"
 #include "tools/linnet/quantize_file.h"
 #include "worker/engine/engine.h"
 #include "worker/gguf/gguf_file.h"
@@ -100,8 +104,12 @@ class Batching : public ::testing::Test {
     for (const auto& sink : sinks) tokens.push_back(sink->Await());
     return tokens;
   }
-  static void CompareRandomSchedules(const std::string& path, int schedules,
-                                     kernels::DType kv_type = kernels::DType::kF16);
+  struct Schedules {
+    int count = 0;
+    size_t longest = 40;  // tokens of the longest sequence: more than a block of the cache and of activations
+    kernels::DType kv_type = kernels::DType::kF16;
+  };
+  static void CompareRandomSchedules(const std::string& path, const Schedules& schedules);
 };
 
 TEST_F(Batching, ConcurrentRequestsGetTheTokensThatTheyGetAlone) {
@@ -161,8 +169,9 @@ TEST_P(BatchingOfFormat, LogitsAreTheSameBitsHoweverTheyAreComputed) {
 // Hundreds of random schedules: which sequences run together, how each is cut into chunks, where prefill ends and
 // single tokens begin, on one, two or three threads. Logits are compared by a hash of their bits with those of each
 // sequence computed alone, token by token.
-void Batching::CompareRandomSchedules(const std::string& path, int schedules, kernels::DType kv_type) {
+void Batching::CompareRandomSchedules(const std::string& path, const Schedules& schedules) {
   constexpr size_t kSequences = 5;
+  const size_t most_tokens = kSequences * schedules.longest;
   std::mt19937 random(2024);
   const auto draw = [&](size_t least, size_t most) {
     return std::uniform_int_distribution<size_t>(least, most)(random);
@@ -171,17 +180,20 @@ void Batching::CompareRandomSchedules(const std::string& path, int schedules, ke
     return std::hash<std::string_view>()({reinterpret_cast<const char*>(row.data()), row.size_bytes()});
   };
   kernels::ThreadPool one(1), two(2), three(3);
-  const std::unique_ptr<Model> models[] = {Load(one, 128, path, kv_type), Load(two, 128, path, kv_type),
-                                           Load(three, 128, path, kv_type)};
+  const auto load = [&](kernels::ThreadPool& pool) {
+    return Load(pool, static_cast<int64_t>(most_tokens), path, schedules.kv_type);
+  };
+  const std::unique_ptr<Model> models[] = {load(one), load(two), load(three)};
   const size_t vocab = static_cast<size_t>(models[0]->description().vocab_size);
-  auto cache = *worker::KvCache::Create(models[0]->description(), models[0]->kv_type(), 2 * kSequences);
+  const int64_t blocks = kSequences + worker::KvCache::BlocksFor(static_cast<int64_t>(most_tokens));
+  auto cache = *worker::KvCache::Create(models[0]->description(), models[0]->kv_type(), blocks);
 
   const std::vector<TokenId> text = Text(*models[0]);
   std::vector<std::span<const TokenId>> sequences;
   std::vector<std::vector<size_t>> expected(kSequences);
   size_t begin = 0;
   for (size_t s = 0; s < kSequences; ++s) {
-    const size_t length = s == 0 ? 40 : draw(1, 20);  // one is longer than a block of the cache and of activations
+    const size_t length = s == 0 ? schedules.longest : draw(1, schedules.longest / 2);
     sequences.push_back(std::span(text).subspan(begin, length));
     begin += length;
     ForEachLogits(*models[1], *cache, sequences[s], vocab, {1},
@@ -189,7 +201,7 @@ void Batching::CompareRandomSchedules(const std::string& path, int schedules, ke
   }
 
   int compared = 0;
-  for (int schedule = 0; schedule < schedules; ++schedule) {
+  for (int schedule = 0; schedule < schedules.count; ++schedule) {
     Model& model = *models[draw(0, 2)];
     std::vector<worker::KvSequence> kv(kSequences);
     std::vector<size_t> computed(kSequences);
@@ -227,15 +239,47 @@ void Batching::CompareRandomSchedules(const std::string& path, int schedules, ke
     }
     for (worker::KvSequence& sequence : kv) cache->Release(sequence);
   }
-  EXPECT_GT(compared, schedules * 3);
+  EXPECT_GT(compared, schedules.count * 3);
 }
 
 TEST_P(BatchingOfFormat, RandomSchedulesGiveTheSameBits) {
-  CompareRandomSchedules(FormatPath(), GetParam() == "published" ? 200 : 30);
+  CompareRandomSchedules(FormatPath(), {.count = GetParam() == "published" ? 200 : 30});
 }
 
 TEST_F(Batching, RandomSchedulesOverAnEightBitCacheGiveTheSameBits) {
-  CompareRandomSchedules(SmolLm2Path(), 200, kernels::DType::kQ8_0);
+  CompareRandomSchedules(SmolLm2Path(), {.count = 200, .kv_type = kernels::DType::kQ8_0});
+}
+
+// Attention splits these contexts into parts (of 128 tokens), and merges what comes of them.
+constexpr size_t kThreeParts = 300;
+
+TEST_F(Batching, RandomSchedulesOfLongSequencesGiveTheSameBits) {
+  CompareRandomSchedules(SmolLm2Path(), {.count = 10, .longest = kThreeParts});
+}
+
+TEST_F(Batching, RandomSchedulesOnAvx2GiveTheSameBits) {
+  const std::vector<kernels::Isa>& isas = kernels::SupportedIsas();
+  const auto avx2 = std::find(isas.begin(), isas.end(), kernels::Isa::kAvx2);
+  if (avx2 == isas.end() || avx2 + 1 == isas.end()) GTEST_SKIP() << "not here, or what the other tests run on";
+  const kernels::testing::ScopedIsa scoped(kernels::Isa::kAvx2);
+  CompareRandomSchedules(SmolLm2Path(), {.count = 30});
+}
+
+class BatchingOfRandomLlama : public Batching, public ::testing::WithParamInterface<std::string> {};
+INSTANTIATE_TEST_SUITE_P(Formats, BatchingOfRandomLlama, ::testing::Values("q4_0", "q8_0", "q4_k_m"),
+                         [](const auto& info) { return info.param; });
+
+TEST_P(BatchingOfRandomLlama, RandomSchedulesOfLongSequencesGiveTheSameBitsOnEveryIsa) {
+  base::FileTree files;
+  const std::string path = WriteRandomLlama(GetParam(), files);
+  for (const kernels::Isa isa : kernels::SupportedIsas()) {
+    if (isa == kernels::Isa::kScalar) continue;  // one row at a time anyhow
+    SCOPED_TRACE(kernels::IsaName(isa));
+    const kernels::testing::ScopedIsa scoped(isa);
+    for (const kernels::DType kv_type : {kernels::DType::kF16, kernels::DType::kQ8_0}) {
+      CompareRandomSchedules(path, {.count = 40, .longest = kThreeParts, .kv_type = kv_type});
+    }
+  }
 }
 
 }  // namespace
