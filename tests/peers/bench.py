@@ -1,5 +1,5 @@
 #!/usr/bin/python3
-"""Linnet beside llama.cpp on the same GGUF file: alternating runs, medians, spread and ratios.
+"""Linnet beside llama.cpp on the same GGUF file: runs by turns, in an order that changes; medians, spread and ratios.
 
     tools/dev bench [--runs N] [--prompt-tokens N] [--gen-tokens N] [--threads N] [--model FILE] [--json FILE]
     tools/dev bench --suite ...    more models, formats, lengths and streams, beside the machine's limits (--suite --help)
@@ -41,31 +41,40 @@ def llama_cpp(args):
     return {"prefill": prefill, "decode": decode, "raw": out}
 
 
+def by_turns(programs, count, say=lambda line: print(line, file=sys.stderr)):
+    """{name: [run, ...]} of programs {name: run}, each of which goes first in every other round."""
+    runs = {name: [] for name in programs}
+    for i in range(count):
+        for name in (list, reversed)[i % 2](programs):
+            runs[name].append(programs[name]())
+        say(f"run {i + 1} of {count}: "
+            + ", ".join(f"{name} prefill {r[-1]['prefill']:.0f} decode {r[-1]['decode']:.0f}" for name, r in runs.items()))
+    return runs
+
+
 def spread(values):
     return f"{statistics.median(values):9.1f}  ({min(values):.1f} to {max(values):.1f})"
 
 
-def main():
+def parse(argv):
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--linnet", required=True, help=argparse.SUPPRESS)
     parser.add_argument("--model", required=True, help="GGUF file (default: the demo's model)")
-    parser.add_argument("--runs", type=int, default=5, help="alternations (default 5)")
+    parser.add_argument("--runs", type=int, default=7, help="alternations (default 7; fewer are a check, not a result)")
     parser.add_argument("--prompt-tokens", type=int, default=512)
     parser.add_argument("--gen-tokens", type=int, default=128)
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--json", help="write every run's figures to this file")
-    args = parser.parse_args()
+    args = parser.parse_args(argv)
     if args.runs < 1:
         parser.error("--runs must be at least 1")
     args.model = os.path.abspath(args.model)
+    return args
 
-    runs = {"linnet": [], "llama.cpp": []}
-    for i in range(args.runs):
-        runs["linnet"].append(linnet(args))
-        runs["llama.cpp"].append(llama_cpp(args))
-        print(f"run {i + 1} of {args.runs}: "
-              + ", ".join(f"{name} prefill {r[-1]['prefill']:.0f} decode {r[-1]['decode']:.0f}" for name, r in runs.items()),
-              file=sys.stderr)
+
+def main(argv):
+    args = parse(argv)
+    runs = by_turns({"linnet": lambda: linnet(args), "llama.cpp": lambda: llama_cpp(args)}, args.runs)
 
     print(f"{os.path.basename(args.model)}, {args.threads} threads, medians of {args.runs} alternating runs, tokens per second")
     for what, tokens in (("prefill", args.prompt_tokens), ("decode", args.gen_tokens)):
@@ -83,4 +92,4 @@ def main():
 if __name__ == "__main__":
     if "--suite" in sys.argv:
         sys.exit(suite.main([a for a in sys.argv[1:] if a != "--suite"]))
-    main()
+    main(sys.argv[1:])

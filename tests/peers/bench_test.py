@@ -12,6 +12,7 @@ import textwrap
 import unittest
 import xml.etree.ElementTree as ElementTree
 
+import bench
 import gguf_shapes
 import make_gguf
 import models
@@ -238,6 +239,22 @@ FAKE_LINNET = """\
         assert args[0] == "tokenize", args
         print("{{}}")
 """
+
+
+class BenchTest(unittest.TestCase):
+    def test_programs_take_turns_in_changing_order(self):
+        order = []
+
+        def program(name):
+            return lambda: order.append(name) or {"prefill": len(order), "decode": 1}
+        said = []
+        runs = bench.by_turns({"ours": program("ours"), "theirs": program("theirs")}, 3, said.append)
+        self.assertEqual(order, ["ours", "theirs", "theirs", "ours", "ours", "theirs"])
+        self.assertEqual([r["prefill"] for r in runs["ours"]], [1, 4, 5])
+        self.assertEqual(said[1], "run 2 of 3: ours prefill 4 decode 1, theirs prefill 3 decode 1")
+
+    def test_a_result_takes_seven_runs(self):
+        self.assertEqual(bench.parse(["--linnet", "l", "--model", "m"]).runs, 7)
 
 
 class SuiteTest(WithFolder):

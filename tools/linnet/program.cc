@@ -21,6 +21,9 @@ constexpr char kFooter[] = R"(Examples:
   linnet run smollm2-135m "Why is the sky blue?"       ask it
   linnet model ls -o json                              for scripts
 
+LINNET_ISA in the environment (scalar, avx2, avx512, ...) names the instruction set that `up` and what computes without a
+server use; default: the best that this CPU has.
+
 Exit codes: 0 done, 1 failed, 2 bad usage, 3 not found, 4 refused (conflict, quota, permission), 5 unreachable.
 `linnet COMMAND --help` tells more about a command.)";
 

@@ -112,6 +112,9 @@ int main(int argc, char** argv) {
   app.add_flag("--insecure", flags.insecure, "Allow addresses other than loopback, without TLS");
   app.add_option("--ready-file", flags.ready_file, "Written once both ports listen: {\"grpc\":N,\"metrics\":N}")
       ->type_name("FILE");
+  app.footer(
+      "LINNET_ISA in the environment names the instruction set to compute with (default: the best that this CPU has): "
+      "scalar, avx2, avx2_vnni, avx512, avx512_vnni, avx512_amx, neon, neon_dotprod, neon_i8mm.");
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& e) {
