@@ -70,6 +70,36 @@ class WithFolder(unittest.TestCase):
         return gguf_shapes.read(self.file("model.gguf", gguf(TIED if tensors is None else tensors, METADATA)))
 
 
+class FlashAttentionTest(unittest.TestCase):
+    """llama.cpp's, whichever is faster for a row."""
+
+    def setUp(self):
+        self.asked = []
+        self.llama = programs.LlamaCpp(models.Model("m", "q4_0", "m.gguf"), 2, 8, None)
+        self.llama._bench = self.bench
+
+    def bench(self, flash, *args):
+        self.asked.append((flash, args))
+        of = dict(zip(args[::2], args[1::2]))
+        rows = [{"flash_attn": way == "on", "n_depth": int(depth), "samples_ts": [1.0], "avg_ts": 1 if way == "on" else int(depth) / 1000}
+                for way in flash.split(",") for depth in of.get("-d", "0").split(",")]
+        return rows, 1.0, 1
+
+    def test_is_chosen_for_each_context(self):
+        self.llama.choose_flash_attention([0, 500, 8192])
+        self.assertEqual(dict(self.llama.flash), {
+            "prefill": "on", "decode 0": "on", f"decode {programs.STREAM_CONTEXT}": "on", "decode 500": "on", "decode 8192": "off"})
+        self.asked.clear()
+        self.assertEqual(sorted(self.llama.decode([0, 500, 8192], 3)), ["decode 0", "decode 500", "decode 8192"])
+        self.assertEqual([(flash, args[args.index("-d") + 1]) for flash, args in self.asked], [("on", "0,500"), ("off", "8192")])
+
+    def test_is_as_told_without_asking(self):
+        llama = programs.LlamaCpp(models.Model("m", "q4_0", "m.gguf"), 2, 8, None, "off")
+        llama._bench = self.bench
+        llama.decode([0, 8192], 1)
+        self.assertEqual([(flash, args[args.index("-d") + 1]) for flash, args in self.asked], [("off", "0,8192")])
+
+
 class StatsTest(unittest.TestCase):
     def test_summary_of_samples_in_any_order(self):
         s = stats.summary([5, 1, 3, 2, 4])

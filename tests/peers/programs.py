@@ -8,6 +8,7 @@
 Every call is a process of its own that loads the file, warms up and measures. A program that cannot answer raises
 Failed, which says why; the rows are then reported as not measured.
 """
+import collections
 import hashlib
 import json
 import os
@@ -119,8 +120,8 @@ class LlamaCpp:
         self.backend = LLAMA_BACKENDS.get(isa)
         if isa and not self.backend:
             raise Failed(f"llama.cpp has no CPU backend that is just {isa}")
-        # Which is faster, found out by choose_flash_attention().
-        self.flash = {"prefill": flash_attention or "on", "decode": flash_attention or "on"}
+        # "on" or "off" by the kind of row, which for decode is its context. Filled by choose_flash_attention() where not given.
+        self.flash = collections.defaultdict(lambda: flash_attention or "on")
         self.loaded_backend = None
 
     def _tool(self, *command):
@@ -141,12 +142,13 @@ class LlamaCpp:
                                         "f16", "-fa", flash, *args, "-o", "json")
         return json.loads(out), seconds, peak
 
-    def choose_flash_attention(self, context):
-        """Sets for prefill and for decode what is faster, once."""
+    def choose_flash_attention(self, contexts):
+        """Finds out what is faster for prefill, and for decode at each context."""
         rows, _, _ = self._bench("on,off", "-p", "512", "-n", "0", "-r", "2")
         self.flash["prefill"] = self._faster(rows)
-        rows, _, _ = self._bench("on,off", "-p", "0", "-n", "16", "-d", str(context), "-r", "2")
-        self.flash["decode"] = self._faster(rows)
+        for context in sorted({STREAM_CONTEXT, *contexts}):
+            rows, _, _ = self._bench("on,off", "-p", "0", "-n", "16", "-d", str(context), "-r", "2")
+            self.flash[f"decode {context}"] = self._faster(rows)
 
     @staticmethod
     def _faster(rows):
@@ -164,14 +166,18 @@ class LlamaCpp:
         return {**samples, "memory": [peak]}
 
     def decode(self, contexts, repetitions):
-        rows, _, _ = self._bench(self.flash["decode"], "-p", "0", "-n", str(self.gen_tokens), "-d", _joined(contexts), "-r",
-                                 str(repetitions))
-        return {f"decode {r['n_depth']}": r["samples_ts"] for r in rows}
+        found = {}
+        for flash in ("on", "off"):
+            alike = [c for c in contexts if self.flash[f"decode {c}"] == flash]
+            if alike:
+                rows, _, _ = self._bench(flash, "-p", "0", "-n", str(self.gen_tokens), "-d", _joined(alike), "-r", str(repetitions))
+                found |= {f"decode {r['n_depth']}": r["samples_ts"] for r in rows}
+        return found
 
     def streams(self, counts):
         room = max(counts) * (STREAM_CONTEXT + self.gen_tokens) + 64
         out, _, _ = self._tool("llama-batched-bench", "-m", self.model.path, "-t", str(self.threads), "-c", str(room), "-b",
-                               "2048", "-ub", "512", "-ctk", "f16", "-ctv", "f16", "-fa", self.flash["decode"], "-npp",
+                               "2048", "-ub", "512", "-ctk", "f16", "-ctv", "f16", "-fa", self.flash[f"decode {STREAM_CONTEXT}"], "-npp",
                                str(STREAM_CONTEXT), "-ntg", str(self.gen_tokens), "-npl", _joined(counts),
                                "--output-format", "jsonl")
         rows = [json.loads(line) for line in out.splitlines() if line.startswith("{")]

@@ -69,8 +69,8 @@ def model_section(result, programs, level="##"):
     if result.get("others_cpu") is not None:
         text += f"\nOther processes took {percent(result['others_cpu'])} of the CPUs meanwhile.\n"
     if result.get("flash_attention"):
-        flash = result["flash_attention"]
-        text += f"\nllama.cpp's flash attention: {flash['prefill']} for prefill, {flash['decode']} for decode.\n"
+        flash = ", ".join(f"{way} for {row}" for row, way in result["flash_attention"].items())
+        text += f"\nllama.cpp's flash attention: {flash}.\n"
     for note in result.get("notes", []):
         text += f"\nNot measured: {note}.\n"
     return text

@@ -137,7 +137,7 @@ class ModelRun:
         llama = programs.LlamaCpp(self.model, self.args.threads, self.args.gen_tokens, self.args.isa, self.args.flash_attention)
         if not self.args.flash_attention:
             say(f"{self.model.title}: which flash attention llama.cpp is faster with")
-            llama.choose_flash_attention(min(1024, self.shapes.context // 2))
+            llama.choose_flash_attention(self.plan.contexts if "decode" in self.args.rows else [])
         self.others.append(llama)
         if openvino_python:
             self.others.append(programs.OpenVino(openvino_python, self.model, self.args.threads, self.args.gen_tokens, self.args.isa))
@@ -211,7 +211,7 @@ class ModelRun:
                 "kv_bytes_per_token": self.shapes.kv_bytes_per_token, "limits": summaries,
                 "arithmetic": sorted({results.yardsticks.PEAK_OF[m[1]] for m in self.shapes.matrices}),
                 "rows": results.rows_of(self.plan, self.samples, self.shapes, limits, programs.STREAM_CONTEXT),
-                "memory": self.memory(), "flash_attention": llama.flash if llama else None, "notes": self.notes,
+                "memory": self.memory(), "flash_attention": dict(llama.flash) if llama else None, "notes": self.notes,
                 "others_cpu": self.cpu.others(), "linnet": self.linnet.facts}
 
 

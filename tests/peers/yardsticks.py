@@ -1,6 +1,7 @@
 """How long a row would take at the limits of the machine: the larger of reading its bytes and of computing its
 products with the instructions that their formats allow. A share is that time over the measured one, so 100 % is what no
-program can beat (what it leaves out, attention's arithmetic and norms, makes shares a little lower, never higher).
+program can beat whose memory is as fast as the memory that was measured (what a limit leaves out, attention's arithmetic and
+norms, makes shares a little lower).
 """
 
 # Which arithmetic of `linnet bench limits` products with weights of a type can be made of.
