@@ -200,6 +200,7 @@ std::string Row(const Family& f) {
   // Where there are recurrent layers too, one that is not.
   const LayerDescription& layer =
       *std::find_if(model.layers.begin(), model.layers.end(), [](auto& l) { return l.recurrent.width == 0; });
+  const auto some = [&](auto has) { return std::ranges::any_of(model.layers, has); };
   std::vector<std::string> attention, other;
   const auto add = [](std::vector<std::string>& to, bool has, const char* what) {
     if (has) to.emplace_back(what);
@@ -211,6 +212,11 @@ std::string Row(const Family& f) {
   add(attention, f.qk_norm == QkNorm::kPerHead, "queries and keys normed per head");
   add(attention, f.qk_norm == QkNorm::kOverHeads, "queries and keys normed over heads");
   add(attention, layer.attention.latent.kv_rank > 0, "latent keys and values");
+  add(attention,
+      some([&](auto& l) { return l.rope.rotary_dim == 0 && layer.rope.rotary_dim > 0 && !l.recurrent.width; }),
+      "layers without positions");
+  add(attention, some([&](auto& l) { return l.rope.rotary_dim > 0 && l.rope.theta != layer.rope.theta; }),
+      "theta by layer");
   add(attention, layer.attention.window > 0, "windows");
   add(attention, layer.attention.softcap > 0, "soft cap");
   add(attention, layer.attention.clip > 0, "clipping");
@@ -226,6 +232,7 @@ std::string Row(const Family& f) {
   add(other, f.residual == Residual::kParallel, "parallel residual of two norms");
   add(other, f.residual == Residual::kParallelOfOneNorm, "parallel residual of one norm");
   add(other, f.recurrent_layers, "recurrent layers");
+  add(other, some([&](auto& l) { return l.ffn.width != layer.ffn.width; }), "heads and FFN widths by layer");
   add(other, layer.shortcut_width > 0, "augmented shortcuts");
   add(other, layer.ffn.series > 0, "series activation");
   add(other, second.weights_of_layer == 0, "blocks repeated");
