@@ -5,7 +5,6 @@
 #include <cstring>
 #include <functional>
 #include <string>
-#include <utility>
 #include <vector>
 
 #include "base/strings.h"
@@ -116,8 +115,8 @@ class DrawnCall {
 };
 
 TEST(AttentionDifferential, EveryIsaIsNearThePlainLoopsHoweverTokensAreGrouped) {
-  ForEachDraw([](Draw draw) {
-    const DrawnCall call(std::move(draw));
+  ForEachDraw([](const Draw& draw) {
+    const DrawnCall call(draw);
     const auto expected = call.Together(true);
     for (const Isa isa : SupportedIsas()) {
       if (isa != Isa::kScalar) call.Compare(isa, expected);

@@ -47,7 +47,7 @@ inline int64_t DrawsFromEnvironment(const char* name, int64_t otherwise) {
 }
 
 // Calls compare(draw) for each, up to the first that fails.
-inline void ForEachDraw(absl::FunctionRef<void(Draw draw)> compare) {
+inline void ForEachDraw(absl::FunctionRef<void(const Draw& draw)> compare) {
   const int64_t first = DrawsFromEnvironment("LINNET_DIFFERENTIAL_SEED", 0);
   const int64_t draws = DrawsFromEnvironment("LINNET_DIFFERENTIAL_DRAWS", 200);  // 2 s
   ASSERT_GT(draws, 0);

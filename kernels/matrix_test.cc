@@ -252,7 +252,7 @@ TEST(Activations, WhatIsNoNumberIsSoOnEveryIsa) {
     ActivationGroup expected[3], got[3];
     QuantizeRowFor(isa)(numbers.data(), 3, 1, expected);
     for (const float none : {NAN, -NAN, INFINITY, -INFINITY}) {
-      for (int at = 0; at < 32; ++at) {
+      for (int64_t at = 0; at < 32; ++at) {
         auto x = numbers;
         x[static_cast<size_t>(32 + at)] = none;
         QuantizeRowFor(isa)(x.data(), 3, 1, got);

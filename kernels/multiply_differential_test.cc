@@ -221,8 +221,8 @@ class DrawnGroup {
 };
 
 TEST(MultiplyDifferential, EveryIsaGivesTheScalarBits) {
-  ForEachDraw([](Draw draw) {
-    const DrawnGroup group(std::move(draw));
+  ForEachDraw([](const Draw& draw) {
+    const DrawnGroup group(draw);
     const auto expected = group.Multiplied(Isa::kScalar, true);
     for (const Isa isa : SupportedIsas()) {
       if (isa == Isa::kScalar) continue;
