@@ -322,6 +322,14 @@ void EngineCore::Choose(const std::vector<Sequence*>& choosing, const StepOutput
 }
 
 bool EngineCore::Append(Sequence& sequence, TokenId token) {
+  if (token == kNoToken) {
+    Finish(sequence,
+           base::Error(absl::StatusCode::kInternal, "INTERNAL_ERROR",
+                       "the model's logits are not numbers: its weights are damaged, or its values overflow; import it "
+                       "anew, or take another variant"),
+           StopReason::kMaxTokens);
+    return false;
+  }
   if (sequence.first_token_ns == Sequence::kNotYet) sequence.first_token_ns = clock_->MonotonicNs();
   const std::vector<TokenId>& ends = model_->tokenizer().end_of_generation();
   if (!sequence.request.ignore_eos && std::find(ends.begin(), ends.end(), token) != ends.end()) {

@@ -87,6 +87,25 @@ TEST_F(EngineCoreTest, RequestsHoldTheWindowAndAStep) {
   EXPECT_EQ(engine_->Load().kv_blocks_used, 0u);
 }
 
+TEST_F(EngineCoreTest, LogitsThatAreNoNumbersEndTheirRequestAlone) {
+  for (const float temperature : {0.0f, 1e-3f}) {  // of the best token, and of all logits
+    Start({}, {.broken = 13});
+    const auto request = [&](TokenId first) {
+      EngineRequest made = Request(1, 6, first);
+      made.sampling.temperature = temperature;
+      return made;
+    };
+    const auto broken = Submit(request(10)), other = Submit(request(50));
+    RunUntilIdle();
+    EXPECT_THAT(broken->tokens, ElementsAre(11, 12, 13));
+    EXPECT_EQ(broken->finish.status.code(), absl::StatusCode::kInternal);
+    EXPECT_THAT(std::string(broken->finish.status.message()), HasSubstr("logits are not numbers"));
+    EXPECT_EQ(other->finish.status, absl::OkStatus());
+    EXPECT_EQ(other->tokens.size(), 6u);
+    EXPECT_EQ(engine_->Load().kv_blocks_used, 0u);
+  }
+}
+
 TEST_F(EngineCoreTest, PositionsByLengthGoByThePrompt) {
   Start({.step_token_budget = 8});
   auto sink = Submit(Request(21, 4));

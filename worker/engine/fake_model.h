@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <limits>
 #include <map>
 #include <set>
 #include <string>
@@ -46,6 +47,7 @@ class FakeModel : public Model {
     int64_t context_tokens = 1024;
     int64_t max_step_tokens = 64;
     int64_t window = 0;
+    TokenId broken = -1;  // after this token logits are no numbers
   };
   explicit FakeModel(const Options& options) : options_(options), tokenizer_(options.vocab), pool_(1) {
     description_.vocab_size = options.vocab;
@@ -83,6 +85,14 @@ class FakeModel : public Model {
       if (span.logits == BatchSpan::Logits::kNone) continue;
       CHECK(span.logits == BatchSpan::Logits::kLast);
       const size_t next = (static_cast<size_t>(span.tokens.back()) + 1) % vocab;
+      if (span.tokens.back() == options_.broken) {
+        if (span.best > 0) {
+          scored_.emplace_back();
+        } else {
+          logits_.resize(logits_.size() + vocab, std::numeric_limits<float>::quiet_NaN());
+        }
+        continue;
+      }
       if (span.best > 0) {
         auto& scored = scored_.emplace_back(1, kernels::ScoredOutput{.value = 1, .index = static_cast<int32_t>(next)});
         for (int32_t id = 0; scored.size() < static_cast<size_t>(span.best) && id < options_.vocab; ++id) {

@@ -127,7 +127,7 @@ int32_t TokensToChooseFrom(const SamplingParams& params) {
 }
 
 TokenId SampleToken(std::span<const ScoredToken> best, const SamplingParams& params, int64_t position) {
-  if (best.empty()) return 0;
+  if (best.empty() || !std::isfinite(best[0].value)) return kNoToken;
   if (params.temperature == 0 || best.size() == 1) return best[0].index;
   std::vector<Candidate>& candidates = t_candidates;
   candidates.clear();
@@ -142,6 +142,7 @@ TokenId SampleToken(std::span<const ScoredToken> best, const SamplingParams& par
 TokenId SampleToken(std::span<float> logits, const SamplingParams& params, int64_t position) {
   const int64_t n = static_cast<int64_t>(logits.size());
   const TokenId best = static_cast<TokenId>(kernels::ArgMax(logits.data(), n));
+  if (!std::isfinite(logits[static_cast<size_t>(best)])) return kNoToken;
   if (params.temperature == 0 || params.top_k == 1) return best;
 
   const float inverse_temperature = 1.0f / params.temperature;
@@ -156,7 +157,7 @@ TokenId SampleToken(std::span<float> logits, const SamplingParams& params, int64
     total += block_sums.back();
   }
   const std::span<const float> probabilities = logits;
-  if (!std::isfinite(total)) return best;  // broken logits
+  if (!std::isfinite(total)) return kNoToken;
   const bool all = params.top_k == 0 || params.top_k >= logits.size();
   if (all && params.top_p >= 1 && params.min_p <= 0) {
     return DrawFromAll(probabilities, block_sums, total, params, position);

@@ -29,7 +29,8 @@ using ScoredToken = kernels::ScoredOutput;  // a token's logit and id
 int32_t TokensToChooseFrom(const SamplingParams& params);
 
 // `position`: that of the token to be chosen. logits: [vocab] f32, changed; or the TokensToChooseFrom best, in order,
-// or all that there are. Without any that is a number: token 0.
+// or all that there are. kNoToken: the best logit is no finite number.
+inline constexpr TokenId kNoToken = -1;
 TokenId SampleToken(std::span<float> logits, const SamplingParams& params, int64_t position);
 TokenId SampleToken(std::span<const ScoredToken> best, const SamplingParams& params, int64_t position);
 

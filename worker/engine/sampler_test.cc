@@ -126,16 +126,21 @@ TEST(Sampler, AmongTheBestAsAmongAll) {
   }
   EXPECT_EQ(TokensToChooseFrom({.temperature = 1}), 0);
   EXPECT_EQ(TokensToChooseFrom({.temperature = 1, .top_k = 1000}), 0);
-  EXPECT_EQ(SampleToken(std::span<const ScoredToken>(), {.temperature = 0}, 0), 0);
 }
 
-TEST(Sampler, BrokenLogitsGiveSomeToken) {
-  std::vector<float> logits(100, std::nanf(""));
-  for (const float top_p : {1.0f, 0.5f}) {
-    std::vector<float> copy = logits;
-    const TokenId token = SampleToken(copy, {.temperature = 1, .top_p = top_p}, 0);
-    EXPECT_TRUE(token >= 0 && token < 100);
+TEST(Sampler, LogitsThatAreNoNumbersGiveNoToken) {
+  const std::vector<float> none(100, std::nanf("")), forbidden(100, -INFINITY);
+  std::vector<float> infinite(100, 1.0f);
+  infinite[50] = INFINITY;
+  for (const std::vector<float>& logits : {none, forbidden, infinite}) {
+    for (const SamplingParams& params : {SamplingParams{.temperature = 0}, {.temperature = 1}, {.top_p = 0.5f}}) {
+      std::vector<float> copy = logits;
+      EXPECT_EQ(SampleToken(copy, params, 0), kNoToken);
+    }
   }
+  EXPECT_EQ(SampleToken(std::span<const ScoredToken>(), {.temperature = 0}, 0), kNoToken);
+  const ScoredToken best[] = {{.value = INFINITY, .index = 50}, {.value = 1, .index = 0}};
+  EXPECT_EQ(SampleToken(best, {.temperature = 1, .top_k = 2}, 0), kNoToken);
 }
 
 TEST(Sampler, SameSeedAndPositionSameToken) {
