@@ -18,8 +18,8 @@ import tempfile
 HERE = os.path.dirname(os.path.abspath(__file__))
 CHECKOUT = os.path.dirname(os.path.dirname(HERE))
 DEV = os.path.join(CHECKOUT, "tools", "dev")
-DEFAULT = ["openelm-3b:q4_0", "openelm-3b:q8_0", "phi-3-mini-4k-instruct:q4_0", "phi-3-mini-4k-instruct:q8_0",
-           "llama-3.1-8b:q4_0", "llama-3.1-8b:q8_0"]
+DEFAULT = ["qwen2-1.5b:q4_0", "qwen2-1.5b:q8_0", "openelm-3b:q4_0", "openelm-3b:q8_0", "phi-3-mini-4k-instruct:q4_0",
+           "phi-3-mini-4k-instruct:q8_0", "llama-3.1-8b:q4_0", "llama-3.1-8b:q8_0"]
 MOST_OFF = 0.03
 PROMPT, GENERATED = 544, 4  # more than the tokens of a step, so that every buffer is touched
 
