@@ -157,8 +157,10 @@ class WatcherImpl final : public Watcher {
     }
   }
 
-  absl::Status ListAll() {
+  // `store_id`: of the database, empty as long as no watch has said it.
+  absl::Status ListAll(const std::string& store_id) {
     RegistrySnapshot listed;
+    listed.store_id = store_id;
     // The other lists are newer than the first one; what lies between comes again in the watch and changes nothing.
     LINNET_ASSIGN_OR_RETURN(const std::vector<v1::Model> models, options_.client->ListModels(&listed.revision));
     LINNET_ASSIGN_OR_RETURN(const std::vector<v1::Variant> variants, options_.client->ListVariants());
@@ -178,7 +180,7 @@ class WatcherImpl final : public Watcher {
   // Lists where that is needed, then watches until the stream ends. *opened: it gave at least one message.
   absl::Status Follow(bool* must_list, bool* opened) {
     if (*must_list) {
-      LINNET_RETURN_IF_ERROR(ListAll());
+      LINNET_RETURN_IF_ERROR(ListAll(""));
       *must_list = false;
     }
     v1::WatchRequest request;
@@ -197,6 +199,12 @@ class WatcherImpl final : public Watcher {
     v1::WatchResponse response;
     while (reader->Read(&response)) {
       const bool first = !std::exchange(*opened, true);
+      // A list does not say of which database it is: what this watch goes on from may be another's.
+      if (first && request.store_id().empty() && !ListAll(response.store_id()).ok()) {
+        *must_list = true;
+        context.TryCancel();
+        break;
+      }
       if (first || !response.events().empty()) {
         Publish([&](RegistrySnapshot& next) {
           next.from_disk = false;
