@@ -220,11 +220,14 @@ const LayerDescription& LayerWith(const ModelDescription& model, int LayerDescri
 // Of a role's part of a tensor.
 Kept KeptOf(const worker::TensorBinding& binding, const ModelDescription& model, const BlockCut& cut) {
   Kept kept = {.rows = All(binding.rows), .cols = All(binding.cols)};
-  if (!cut.kv_heads.empty())
-    KeepHeads(binding, LayerWith(model, &LayerDescription::weights_of_layer, binding.layer).attention, cut.kv_heads,
-              &kept);
-  if (!cut.ffn.empty())
-    KeepNeurons(binding, LayerWith(model, &LayerDescription::ffn_weights_of_layer, binding.layer).ffn, cut.ffn, &kept);
+  if (!cut.kv_heads.empty()) {
+    const LayerDescription& layer = LayerWith(model, &LayerDescription::weights_of_layer, binding.layer);
+    KeepHeads(binding, layer.attention, cut.kv_heads, &kept);
+  }
+  if (!cut.ffn.empty()) {
+    const LayerDescription& layer = LayerWith(model, &LayerDescription::ffn_weights_of_layer, binding.layer);
+    KeepNeurons(binding, layer.ffn, cut.ffn, &kept);
+  }
   return kept;
 }
 

@@ -530,7 +530,7 @@ const std::vector<HfFamily>& Rows() {
        .model_types = "qwen2",
        .prefix = "model.",
        .activations = kSilu,
-       .tensors = {rules::kEmbeddings, rules::kNorms, rules::kAttentionWithQkvBiases, rules::kGatedFfn},
+       .tensors = {rules::kEmbeddings, rules::kNorms, rules::kAttentionMatrices, rules::kQkvBiases, rules::kGatedFfn},
        .particulars = Qwen2},
       {.gguf = "qwen3",
        .architectures = "Qwen3ForCausalLM",

@@ -54,11 +54,8 @@ constexpr TensorRule kAttentionRules[] = {
     {"layers.$.self_attn.v_proj.bias", "blk.$.attn_v.bias", kKv, kNone, kAsIs, kQkvBias},
     {"layers.$.self_attn.o_proj.bias", "blk.$.attn_output.bias", kModel, kNone, kAsIs, kOutBias},
 };
-constexpr TensorRule kAttentionWithQkvBiasRules[] = {
-    {"layers.$.self_attn.q_proj.weight", "blk.$.attn_q.weight", kQ, kModel, kQueries},
-    {"layers.$.self_attn.k_proj.weight", "blk.$.attn_k.weight", kKv, kModel, kKeys},
-    {"layers.$.self_attn.v_proj.weight", "blk.$.attn_v.weight", kKv, kModel},
-    {"layers.$.self_attn.o_proj.weight", "blk.$.attn_output.weight", kModel, kQ},
+constexpr size_t kAttentionMatrixRules = 4;  // at the beginning of these
+constexpr TensorRule kRequiredQkvBiasRules[] = {
     {"layers.$.self_attn.q_proj.bias", "blk.$.attn_q.bias", kQ, kNone, kQueries},
     {"layers.$.self_attn.k_proj.bias", "blk.$.attn_k.bias", kKv, kNone, kKeys},
     {"layers.$.self_attn.v_proj.bias", "blk.$.attn_v.bias", kKv},
@@ -339,7 +336,8 @@ constinit const TensorRules kOneLayerNorm = TensorRules(kLayerNormRules).first(3
 constinit const TensorRules kNormsAfter = kNormAfterRules;
 constinit const TensorRules kNormsAround = kNormAroundRules;
 constinit const TensorRules kAttention = kAttentionRules;
-constinit const TensorRules kAttentionWithQkvBiases = kAttentionWithQkvBiasRules;
+constinit const TensorRules kAttentionMatrices = TensorRules(kAttentionRules).first(kAttentionMatrixRules);
+constinit const TensorRules kQkvBiases = kRequiredQkvBiasRules;
 constinit const TensorRules kLatentAttention = kLatentAttentionRules;
 constinit const TensorRules kHeadNorms = kHeadNormRules;
 constinit const TensorRules kOwnHeadNorms = kOwnHeadNormRules;

@@ -93,7 +93,8 @@ extern const TensorRules kOneLayerNorm;  // of these without the FFN's
 extern const TensorRules kNormsAfter;    // behind attention and FFN
 extern const TensorRules kNormsAround;   // before and behind
 extern const TensorRules kAttention;
-extern const TensorRules kAttentionWithQkvBiases;  // always, and no other bias
+extern const TensorRules kAttentionMatrices;  // of these, without any bias
+extern const TensorRules kQkvBiases;          // always there
 extern const TensorRules kLatentAttention;
 extern const TensorRules kHeadNorms;     // of queries and keys, each head by itself
 extern const TensorRules kOwnHeadNorms;  // the same, with weights of its own for each

@@ -327,7 +327,7 @@ bool EngineCore::Append(Sequence& sequence, TokenId token) {
            base::Error(absl::StatusCode::kInternal, "INTERNAL_ERROR",
                        "the model's logits are not numbers: its weights are damaged, or its values overflow; import it "
                        "anew, or take another variant"),
-           StopReason::kMaxTokens);
+           StopReason::kEndOfTurn);
     return false;
   }
   if (sequence.first_token_ns == Sequence::kNotYet) sequence.first_token_ns = clock_->MonotonicNs();
